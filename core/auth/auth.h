@@ -1,0 +1,46 @@
+/* Who may do what: principals, permissions per route, HTTP basic authentication.
+ * Immutable after it was made, so any loop may ask. */
+#ifndef AUTH_AUTH_H
+#define AUTH_AUTH_H
+
+#include "base/err.h"
+#include "http/message.h"
+
+enum permission {
+    PERM_PUBLIC, /* no credentials needed */
+    PERM_SYSTEM_INFO,
+    PERM_FUNCTION_READ,
+    PERM_FUNCTION_WRITE,
+    PERM_FUNCTION_SCALE,
+    PERM_FUNCTION_LOGS,
+    PERM_SECRET_READ,
+    PERM_SECRET_WRITE,
+    PERM_NAMESPACE_READ,
+    PERM_NAMESPACE_WRITE,
+    PERM_COUNT
+};
+
+struct auth;
+
+/* Reads user and password from the two files, trimmed. Refuses missing, empty, and world-readable
+ * files. 0 or negative errno with a text. Further principals may be added while it is set up. */
+int auth_new_basic(const char *user_file, const char *password_file, struct auth **ret,
+                   struct err *err);
+/* Everybody may do everything. */
+struct auth *auth_new_open(void);
+void auth_free(struct auth *auth);
+
+enum auth_verdict {
+    AUTH_OK,
+    AUTH_NEEDED /* 401 */,
+    AUTH_DENIED /* 403 */,
+    AUTH_THROTTLED /* 429 */
+};
+/* Judges the Authorization field. *ret_principal (name, may be NULL) is valid as long as `auth`.
+ * Both user and password are hashed and compared in constant time. `peer` throttles guessing: after
+ * 20 wrong tries within a minute from one address. */
+enum auth_verdict auth_check(struct auth *auth, const struct http_head *request,
+                             enum permission permission, struct str peer,
+                             struct str *ret_principal);
+
+#endif

@@ -1,0 +1,113 @@
+/* The catalog: every function and namespace as the control plane knows it. It takes what providers
+ * push, remembers who owns which name, keeps desired and observed state, and publishes to the route
+ * table. Lists, status and info are answered from here, never by a plugin call.
+ *
+ * All of it belongs to the control loop. Pointers are valid until control returns to the loop.
+ */
+#ifndef CATALOG_CATALOG_H
+#define CATALOG_CATALOG_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "plugin/plugin.h"
+#include "route/route.h"
+
+struct catalog;
+
+struct catalog_fn {
+    struct list node; /* in name order: catalog_first, catalog_next */
+    struct catalog *catalog;
+    struct fn_spec *spec; /* as asked for; replicas is the desired number */
+    uint64_t generation;
+    struct instance *owner;
+    struct route_fn *route;
+    unsigned ready, starting, draining; /* endpoints */
+    char *reason;                       /* why it is not as desired; NULL: it is */
+    struct conf_str_list warnings;
+    uint64_t history;  /* invocations counted before this process started */
+    bool is_seen;      /* in the snapshot under way */
+    bool is_removing;  /* remove was acknowledged; hidden */
+    bool is_waking;    /* an activate call is under way */
+    void *scale_state; /* of core/scale */
+};
+
+struct catalog_provider {
+    struct instance *instance;
+    const struct str *namespaces; /* patterns: exact, or a trailing '*' */
+    size_t namespaces_count;
+    bool is_default;
+    bool is_synced; /* its first snapshot was committed */
+};
+
+struct catalog_config {
+    struct loop *control;
+    struct route_table *routes;
+    struct str default_ns; /* openfaas-fn */
+    bool is_strict; /* a field the backend cannot honour is refused instead of warned about */
+    struct instance *store;
+    int64_t timeout_ms; /* default exchange limit, bounds com.openfaas.timeout */
+};
+
+struct catalog *catalog_new(const struct catalog_config *config);
+void catalog_free(struct catalog *catalog);
+void catalog_add_provider(struct catalog *catalog, const struct catalog_provider *provider);
+/* The sink to give to plugins_config. */
+struct provider_sink catalog_sink(struct catalog *catalog);
+struct str catalog_default_ns(const struct catalog *catalog);
+
+/* "" means the default namespace; "openfaas-fn" too, unless a namespace of that name exists. */
+struct str catalog_resolve_ns(const struct catalog *catalog, struct str ns);
+/* NULL when there is none (or it is being removed). ns as resolved. */
+struct catalog_fn *catalog_find(const struct catalog *catalog, struct str ns, struct str name);
+/* In order of namespace, then name. ns ptr NULL: all. NULL at the end. */
+struct catalog_fn *catalog_next(const struct catalog *catalog, const struct catalog_fn *after,
+                                struct str ns);
+size_t catalog_count(const struct catalog *catalog);
+uint64_t catalog_invocations(const struct catalog_fn *fn);
+struct str catalog_fn_ns(const struct catalog_fn *fn);
+struct str catalog_fn_name(const struct catalog_fn *fn);
+/* label, annotation or NULL */
+struct str catalog_label(const struct catalog_fn *fn, struct str key);
+struct str catalog_annotation(const struct catalog_fn *fn, struct str key);
+
+size_t catalog_providers(const struct catalog *catalog, const struct catalog_provider **ret);
+
+/* Namespaces: records of the core, kept in the store. */
+struct catalog_namespace {
+    struct str name;
+    struct conf_pair_list labels, annotations;
+};
+/* Returns the number; calls on_ns in byte order. The default namespace always exists. */
+size_t catalog_namespaces(const struct catalog *catalog,
+                          void (*on_ns)(void *arg, const struct catalog_namespace *ns), void *arg);
+const struct catalog_namespace *catalog_namespace_find(const struct catalog *catalog,
+                                                       struct str name);
+
+/* Mutations: check, call the owner, then tell. `done` comes on the control loop, never from inside.
+ * Read your writes: when done says FNG_OK the catalog shows it already. */
+enum catalog_deploy_mode { CATALOG_CREATE, CATALOG_UPDATE };
+void catalog_deploy(struct catalog *catalog, enum catalog_deploy_mode mode,
+                    const struct fng_function *function, plugin_done_f *done, void *arg);
+void catalog_remove(struct catalog *catalog, struct str ns, struct str name, plugin_done_f *done,
+                    void *arg);
+void catalog_scale(struct catalog *catalog, struct str ns, struct str name, uint32_t replicas,
+                   plugin_done_f *done, void *arg);
+/* mode FNG_NAMESPACE_CREATE, FNG_NAMESPACE_UPDATE. */
+void catalog_namespace_set(struct catalog *catalog, const struct catalog_namespace *ns,
+                           uint32_t mode, plugin_done_f *done, void *arg);
+void catalog_namespace_remove(struct catalog *catalog, struct str name, plugin_done_f *done,
+                              void *arg);
+/* The provider that owns, or would own, functions of the namespace; NULL after a text in *err. */
+struct instance *catalog_owner_of(const struct catalog *catalog, struct str ns, struct err *err);
+
+/* A request waits for the function: start it unless that is under way. From proxy_hooks, posted to
+ * the control loop. */
+void catalog_wake(struct catalog *catalog, struct catalog_fn *fn);
+
+/* Observers, for scale and counters: called on the control loop after a change; fn is gone
+ * afterwards when `is_removed`. */
+void catalog_observe(struct catalog *catalog,
+                     void (*on_change)(void *arg, struct catalog_fn *fn, bool is_removed),
+                     void *arg);
+
+#endif
