@@ -7,28 +7,24 @@
 #ifndef CATALOG_CATALOG_H
 #define CATALOG_CATALOG_H
 
-#include "base/list.h"
-#include "base/map.h"
 #include "plugin/plugin.h"
 #include "route/route.h"
 
 struct catalog;
 
 struct catalog_fn {
-    struct list node; /* in name order: catalog_first, catalog_next */
     struct catalog *catalog;
     struct fn_spec *spec; /* as asked for; replicas is the desired number */
-    uint64_t generation;
     struct instance *owner;
     struct route_fn *route;
     unsigned ready, starting, draining; /* endpoints */
     char *reason;                       /* why it is not as desired; NULL: it is */
-    struct conf_str_list warnings;
-    uint64_t history;  /* invocations counted before this process started */
-    bool is_seen;      /* in the snapshot under way */
-    bool is_removing;  /* remove was acknowledged; hidden */
-    bool is_waking;    /* an activate call is under way */
-    void *scale_state; /* of core/scale */
+    char **warnings;                    /* what the backend cannot honour */
+    size_t warnings_count;
+    bool is_seen;        /* in the snapshot under way */
+    bool is_waking;      /* an activate call is under way */
+    int64_t ready_at_ms; /* monotonic: last time an endpoint was added or it was deployed */
+    void *scale_state;   /* of core/scale */
 };
 
 struct catalog_provider {
@@ -36,7 +32,8 @@ struct catalog_provider {
     const struct str *namespaces; /* patterns: exact, or a trailing '*' */
     size_t namespaces_count;
     bool is_default;
-    bool is_synced; /* its first snapshot was committed */
+    bool is_synced;   /* its first snapshot was committed */
+    bool in_snapshot; /* between snapshot_begin and its end */
 };
 
 struct catalog_config {
@@ -50,6 +47,12 @@ struct catalog_config {
 
 struct catalog *catalog_new(const struct catalog_config *config);
 void catalog_free(struct catalog *catalog);
+/* Reads namespaces and invocation counts from the store; `done` comes when they are there. Before
+ * providers start. */
+void catalog_load(struct catalog *catalog, plugin_done_f *done, void *arg);
+/* Writes the invocation counts that changed; also done every few seconds. At stop, before the store
+ * stops. */
+void catalog_save(struct catalog *catalog, plugin_done_f *done, void *arg);
 void catalog_add_provider(struct catalog *catalog, const struct catalog_provider *provider);
 /* The sink to give to plugins_config. */
 struct provider_sink catalog_sink(struct catalog *catalog);
@@ -57,7 +60,7 @@ struct str catalog_default_ns(const struct catalog *catalog);
 
 /* "" means the default namespace; "openfaas-fn" too, unless a namespace of that name exists. */
 struct str catalog_resolve_ns(const struct catalog *catalog, struct str ns);
-/* NULL when there is none (or it is being removed). ns as resolved. */
+/* NULL when there is none. ns as resolved. */
 struct catalog_fn *catalog_find(const struct catalog *catalog, struct str ns, struct str name);
 /* In order of namespace, then name. ns ptr NULL: all. NULL at the end. */
 struct catalog_fn *catalog_next(const struct catalog *catalog, const struct catalog_fn *after,
@@ -76,6 +79,7 @@ size_t catalog_providers(const struct catalog *catalog, const struct catalog_pro
 struct catalog_namespace {
     struct str name;
     struct conf_pair_list labels, annotations;
+    uint64_t version; /* in the store; 0: not stored */
 };
 /* Returns the number; calls on_ns in byte order. The default namespace always exists. */
 size_t catalog_namespaces(const struct catalog *catalog,
@@ -99,6 +103,9 @@ void catalog_namespace_remove(struct catalog *catalog, struct str name, plugin_d
                               void *arg);
 /* The provider that owns, or would own, functions of the namespace; NULL after a text in *err. */
 struct instance *catalog_owner_of(const struct catalog *catalog, struct str ns, struct err *err);
+
+/* The replicas that a function has at least while it runs: com.openfaas.scale.min, else 1. */
+uint32_t catalog_scale_min(const struct catalog_fn *fn);
 
 /* A request waits for the function: start it unless that is under way. From proxy_hooks, posted to
  * the control loop. */

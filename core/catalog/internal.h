@@ -1,0 +1,69 @@
+/* What the files of the catalog share. */
+#ifndef CATALOG_INTERNAL_H
+#define CATALOG_INTERNAL_H
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "catalog/catalog.h"
+
+enum { OBSERVERS_MAX = 4, TOMBSTONES_MAX = 4096, KEY_MAX = 160, NAME_MAX_BYTES = 63 };
+
+struct observer {
+    void (*on_change)(void *arg, struct catalog_fn *fn, bool is_removed);
+    void *arg;
+};
+
+/* A namespace record and what it owns. */
+struct namespace_record {
+    struct catalog_namespace ns;
+    struct pool pool;
+};
+
+struct catalog {
+    struct catalog_config config;
+    char *default_ns;
+    VEC(struct catalog_fn *) fns; /* in order of namespace, then name */
+    VEC(struct catalog_provider) providers;
+    VEC(struct namespace_record *) namespaces; /* in byte order */
+    struct map creating;                       /* "ns/name" of deploys under way */
+    struct map tombstones; /* "ns/name" -> generation of its removal: late deltas are refused */
+    uint64_t generation;   /* newest one given out */
+    struct counters *counters;
+    struct observer observers[OBSERVERS_MAX];
+    size_t observers_count;
+};
+
+/* A new generation: larger than every earlier one, across restarts too. */
+uint64_t catalog_generation_next(struct catalog *catalog);
+
+/* Takes a spec over (the catalog takes its own reference): inserts or replaces, publishes the
+ * policy, tells observers. `owner` must be allowed to have it. */
+struct catalog_fn *catalog_put(struct catalog *catalog, struct instance *owner,
+                               struct fn_spec *spec);
+void catalog_set_reason(struct catalog_fn *fn, struct str reason);
+void catalog_drop(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation);
+void catalog_tell(struct catalog *catalog, struct catalog_fn *fn, bool is_removed);
+/* "ns/name" into buf. */
+struct str catalog_key(char buf[KEY_MAX], struct str ns, struct str name);
+bool catalog_name_is_valid(struct str name);
+struct catalog_provider *catalog_provider_of(struct catalog *catalog,
+                                             const struct instance *instance);
+void catalog_set_warnings(struct catalog_fn *fn, const struct fng_str *warnings, size_t count);
+
+/* Counts that survive restarts (counters.c). */
+void counters_init(struct catalog *catalog);
+void counters_free(struct catalog *catalog);
+void counters_attach(struct catalog *catalog, struct catalog_fn *fn);
+void counters_forget(struct catalog *catalog, const struct catalog_fn *fn);
+void counters_load(struct catalog *catalog, plugin_done_f *done, void *arg);
+
+/* Namespace records (namespaces.c). */
+void namespaces_load(struct catalog *catalog, plugin_done_f *done, void *arg);
+void namespaces_free(struct catalog *catalog);
+
+/* A result made by the catalog itself, given to `done` from the loop, never from inside. */
+void catalog_answer(struct catalog *catalog, plugin_done_f *done, void *arg, int32_t error,
+                    const char *field, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+
+#endif
