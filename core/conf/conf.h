@@ -41,8 +41,9 @@ void conf_warn(struct conf_report *report, const struct conf_doc *doc, int line,
                const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Reads a file, or text (`file` is then only a name for messages). ${NAME} and ${NAME:-default} in
- * scalars are replaced from the environment. Anchors, tags, several documents and duplicate keys
- * are refused. NULL after a complaint. */
+ * scalars are replaced from the environment, $${ stands for a plain ${. Anchors, tags, several
+ * documents, duplicate keys, more than 32 levels, 200,000 values or 8 MiB are refused. NULL after a
+ * complaint. */
 struct conf_doc *conf_read(const char *file, struct conf_report *report);
 struct conf_doc *conf_read_text(const char *file, struct str text, struct conf_report *report);
 void conf_doc_free(struct conf_doc *doc);
@@ -87,11 +88,17 @@ struct conf_key {
 };
 
 /* Writes defaults, then the file's values, then the environment's into *target. Unknown keys are
- * complaints with the nearest known key. A SECRET key may be given as KEY_file: its content,
- * trimmed at the end, is the value. `map` may be NULL (defaults only). Strings live in `pool`. */
+ * complaints with the nearest known key. A SECRET key may be given as KEY_file: its content (at
+ * most 64 KiB), trimmed at the end, is the value; a relative path begins at the file's folder.
+ * Texts of defaults and of the environment give lists as "a, b" and maps as "k=v, k=v". `map` may
+ * be NULL (defaults only), `doc` too then. Strings live in `pool`. Targets of keys with a complaint
+ * keep their default. */
 void conf_bind(const struct conf_doc *doc, const struct conf_node *map, const struct conf_key *keys,
                size_t count, const char *who, void *target, struct pool *pool,
                struct conf_report *report);
+
+/* 0, or -EINVAL with a text when the default does not parse or is out of bounds, or min > max. */
+int conf_check_key(const struct conf_key *key, struct err *err);
 
 /* The keys with type, default and help, as text for `fngate plugins FILE`. */
 void conf_describe(const struct conf_key *keys, size_t count, struct buf *out);
