@@ -55,6 +55,8 @@ struct route_table *route_table_new(struct loop *control, struct quiesce *domain
                                     void (*on_released)(void *arg, uint32_t provider, uint64_t id,
                                                         uint64_t generation),
                                     void *arg);
+/* Tells which loop reads with `cell`; requests can park there from then on. Before loops run. */
+void route_table_set_loop(struct route_table *table, unsigned cell, struct loop *loop);
 /* After all loops have ended. */
 void route_table_free(struct route_table *table);
 
@@ -74,7 +76,8 @@ void route_fn_drop(struct route_table *table, struct route_fn *fn);
 /* Scale to zero in two phases: after route_fn_hold new requests park, and on_held runs on the
  * control loop once every loop has seen it, with the number of requests in flight or parked, and
  * whether any began since `since_started`. Then the caller scales down (leave the hold until the
- * endpoints are gone) or calls route_fn_unhold, which wakes what is parked. */
+ * endpoints are gone) or calls route_fn_unhold, which wakes what is parked. on_held does not run
+ * for a hold that was lifted or repeated meanwhile, nor when the function is dropped. */
 void route_fn_hold(struct route_table *table, struct route_fn *fn,
                    void (*on_held)(void *arg, struct route_fn *fn), void *arg);
 void route_fn_unhold(struct route_table *table, struct route_fn *fn);
@@ -95,7 +98,8 @@ struct route_fn_stats {
     int64_t last_active_ms; /* monotonic: last time a request began or ended; 0: never */
 };
 void route_fn_stats(const struct route_fn *fn, struct route_fn_stats *ret);
-/* Per status code; returns how many there are, fills at most `max`. Control loop. */
+/* Per status code; returns how many there are, fills at most `max` (the number may be too large
+ * when `max` was too small). Control loop. */
 size_t route_fn_codes(const struct route_fn *fn, struct route_code_stats *ret, size_t max);
 /* Adds what was counted before a restart to `started`, `completed` and code 200's count. */
 void route_fn_add_history(struct route_fn *fn, uint64_t invocations);
@@ -122,7 +126,9 @@ bool route_fn_enter(struct route_fn *fn, unsigned cell);
 void route_fn_leave(struct route_fn *fn, unsigned cell, unsigned code, double seconds);
 
 /* Least in flight of two among the ready endpoints that are not ejected and below their limit; NULL
- * when there is none (park, or 503). Counts the request in. `avoid` may be NULL. */
+ * when there is none (park, or 503), when the function is held, or when others of this loop wait
+ * already. Counts the request in. `avoid`, for a retry, is taken only when there is no other; a
+ * retry does not mind holds and queues. May be NULL. */
 struct route_endpoint *route_pick(struct route_fn *fn, unsigned cell,
                                   const struct route_endpoint *avoid);
 /* Number of ready endpoints in the current set, whether or not they may be picked now. */
@@ -134,13 +140,14 @@ struct str endpoint_replica(const struct route_endpoint *ep);
  * up to 30 s while it goes on failing) unless it is the only one; a success forgives. */
 void endpoint_report(struct route_endpoint *ep, bool is_ok, int64_t now_ms);
 
-/* Parking: a request waits for an endpoint of the function. FIFO per loop. */
+/* Parking: a request waits for an endpoint of the function. FIFO per loop; on_wake comes from the
+ * loop, never from inside route_park. Zeroed: not parked. */
 struct route_parked {
     struct list node;
     void (*on_wake)(struct route_parked *parked); /* look again; park again if need be */
     struct route_fn *fn;
 };
-/* False when the function's parked_max (or the default) is reached. The caller has entered fn. */
+/* False when `parked_max` is reached or memory is short. The caller has entered fn. */
 bool route_park(struct route_fn *fn, unsigned cell, unsigned parked_max,
                 struct route_parked *parked);
 void route_unpark(struct route_parked *parked, unsigned cell); /* harmless when not parked */
