@@ -34,6 +34,9 @@ struct api_config {
 
 struct api *api_new(const struct api_config *config);
 void api_free(struct api *api);
+/* The gateway stops: from now on mutations are answered 503, and log streams that follow end. From
+ * the control loop. */
+void api_stop(struct api *api);
 /* Takes a request that is not an invocation. Any worker loop. */
 void api_handle(struct api *api, struct stream *s);
 /* Takes a request on the metrics listener: /metrics, /healthz; no authentication. */
