@@ -56,6 +56,17 @@ void catalog_free(struct catalog *catalog)
     mem_free(catalog);
 }
 
+void catalog_set_store(struct catalog *catalog, struct instance *store)
+{
+    catalog->store = store;
+}
+
+void catalog_on_synced(struct catalog *catalog, void (*on_synced)(void *arg), void *arg)
+{
+    catalog->on_synced = on_synced;
+    catalog->on_synced_arg = arg;
+}
+
 /* ---- Names and order ---- */
 
 struct str catalog_key(char buf[KEY_MAX], struct str ns, struct str name)

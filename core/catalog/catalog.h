@@ -40,13 +40,14 @@ struct catalog_config {
     struct loop *control;
     struct route_table *routes;
     struct str default_ns; /* openfaas-fn */
-    bool is_strict; /* a field the backend cannot honour is refused instead of warned about */
-    struct instance *store;
+    bool is_strict;     /* a field the backend cannot honour is refused instead of warned about */
     int64_t timeout_ms; /* default exchange limit, bounds com.openfaas.timeout */
 };
 
 struct catalog *catalog_new(const struct catalog_config *config);
 void catalog_free(struct catalog *catalog);
+/* Where records are kept; before catalog_load. */
+void catalog_set_store(struct catalog *catalog, struct instance *store);
 /* Reads namespaces and invocation counts from the store; `done` comes when they are there. Before
  * providers start. */
 void catalog_load(struct catalog *catalog, plugin_done_f *done, void *arg);
@@ -54,6 +55,8 @@ void catalog_load(struct catalog *catalog, plugin_done_f *done, void *arg);
  * stops. */
 void catalog_save(struct catalog *catalog, plugin_done_f *done, void *arg);
 void catalog_add_provider(struct catalog *catalog, const struct catalog_provider *provider);
+/* on_synced runs each time a provider's first snapshot was committed. */
+void catalog_on_synced(struct catalog *catalog, void (*on_synced)(void *arg), void *arg);
 /* The sink to give to plugins_config. */
 struct provider_sink catalog_sink(struct catalog *catalog);
 struct str catalog_default_ns(const struct catalog *catalog);

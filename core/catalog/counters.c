@@ -137,14 +137,14 @@ static void save_shard(struct catalog *catalog, unsigned shard)
     snprintf(record, sizeof(record), PREFIX "%02u", shard);
     counters->is_dirty[shard] = false;
     counters->writing++;
-    store_put(catalog->config.store, str_from(record), buf_str(&text), FNG_KV_ANY, on_shard_saved,
+    store_put(catalog->store, str_from(record), buf_str(&text), FNG_KV_ANY, on_shard_saved,
               counters);
     buf_free(&text);
 }
 
 static void save_dirty(struct catalog *catalog)
 {
-    if (!catalog->config.store || catalog->counters->writing > 0)
+    if (!catalog->store || catalog->counters->writing > 0)
         return;
     collect(catalog);
     for (unsigned shard = 0; shard < SHARDS; shard++)
@@ -205,7 +205,7 @@ void counters_load(struct catalog *catalog, plugin_done_f *done, void *arg)
 {
     catalog->counters->on_loaded = done;
     catalog->counters->on_loaded_arg = arg;
-    store_list(catalog->config.store, STR(PREFIX), on_records, catalog);
+    store_list(catalog->store, STR(PREFIX), on_records, catalog);
 }
 
 /* ---- Life ---- */

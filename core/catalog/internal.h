@@ -22,6 +22,9 @@ struct namespace_record {
 struct catalog {
     struct catalog_config config;
     char *default_ns;
+    struct instance *store;
+    void (*on_synced)(void *arg);
+    void *on_synced_arg;
     VEC(struct catalog_fn *) fns; /* in order of namespace, then name */
     VEC(struct catalog_provider) providers;
     VEC(struct namespace_record *) namespaces; /* in byte order */

@@ -191,7 +191,7 @@ void namespaces_load(struct catalog *catalog, plugin_done_f *done, void *arg)
     struct loading *loading = xcalloc(1, sizeof(*loading));
 
     *loading = (struct loading){catalog, done, arg};
-    store_list(catalog->config.store, STR(PREFIX), on_records, loading);
+    store_list(catalog->store, STR(PREFIX), on_records, loading);
 }
 
 static void on_namespaces_loaded(void *arg, const struct plugin_result *result)
@@ -298,7 +298,7 @@ void catalog_namespace_set(struct catalog *catalog, const struct catalog_namespa
     change = change_new(catalog, ns->name, done, arg);
     change->record = record_new(ns);
     text = record_to_text(ns);
-    store_put(catalog->config.store, store_key(key, ns->name), str_from(text),
+    store_put(catalog->store, store_key(key, ns->name), str_from(text),
               stored ? stored->version : 0, on_stored, change);
     free(text);
 }
@@ -324,6 +324,6 @@ void catalog_namespace_remove(struct catalog *catalog, struct str name, plugin_d
                        "namespace %.*s still has functions; remove them first", STR_ARG(name));
         return;
     }
-    store_remove(catalog->config.store, store_key(key, name), stored->version, on_store_removed,
+    store_remove(catalog->store, store_key(key, name), stored->version, on_store_removed,
                  change_new(catalog, name, done, arg));
 }

@@ -34,10 +34,13 @@ static int32_t on_snapshot_commit(void *arg, struct instance *from)
             catalog_drop(catalog, fn, fn_spec_get(fn->spec)->generation);
     }
     provider->in_snapshot = false;
-    if (!provider->is_synced)
-        log_info("catalog", "%s: in step with its backend, %zu functions", instance_name(from),
-                 catalog->fns.count);
+    if (provider->is_synced)
+        return FNG_OK;
     provider->is_synced = true;
+    log_info("catalog", "%s: in step with its backend, %zu functions in all", instance_name(from),
+             catalog->fns.count);
+    if (catalog->on_synced)
+        catalog->on_synced(catalog->on_synced_arg);
     return FNG_OK;
 }
 
