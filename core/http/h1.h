@@ -40,22 +40,30 @@ enum h1_event h1_reader_eof(struct h1_reader *reader);
 const struct http_head *h1_reader_head(const struct h1_reader *reader);
 /* NULL when the message had no trailer section. */
 const struct http_head *h1_reader_trailers(const struct h1_reader *reader);
-/* Request errors: the status to answer (400, 413, 414, 431, 501, 505). Response errors: 502. */
+/* Request errors: the status to answer (400, 413, 414, 417, 431, 501, 503, 505). Response errors:
+ * 502. */
 unsigned h1_reader_error_status(const struct h1_reader *reader);
 const char *h1_reader_error(const struct h1_reader *reader);
 /* True between the first byte of a message and its end. */
 bool h1_reader_is_inside(const struct h1_reader *reader);
 
-/* Serialising. The head's framing and length decide Content-Length and Transfer-Encoding; fields of
- * these names and Connection in the head are not written. Connection: `close` when !keep_alive,
- * `Upgrade` for tunnels. Names and values must be valid (they are, when they were parsed): -EBADMSG
- * otherwise. 0 or the error of buf_add. */
+/* Serialising. Flags and framing decide Content-Length, Transfer-Encoding, Connection, Upgrade (and
+ * head->host, when set, Host); fields of these names in the head are not written.
+ *   framing   LENGTH: Content-Length. CHUNKED: Transfer-Encoding. EOF: Connection: close.
+ *             NONE: neither in a request; in a response Content-Length when has_length, else
+ *             `Content-Length: 0` unless the response is bodiless by its status or method.
+ *   upgrade   (and framing TUNNEL): Connection: Upgrade, Upgrade: websocket.
+ *   !keep_alive: Connection: close. keep_alive with minor 0: Connection: keep-alive.
+ * The version on the wire is always HTTP/1.1; an empty head->reason is filled in. Names, values and
+ * start-line parts must be valid (they are, when they were parsed): -EBADMSG otherwise, and nothing
+ * is written. 0, -EBADMSG, or the error of buf_add. */
 int h1_write_request(struct buf *out, const struct http_head *head);
 int h1_write_response(struct buf *out, const struct http_head *head);
 /* The line in front of a chunk of `len` bytes, len > 0; behind the bytes goes CRLF. */
 enum { H1_CHUNK_LINE_MAX = 20 };
 size_t h1_chunk_line(char line[H1_CHUNK_LINE_MAX], size_t len);
-/* Last chunk and trailers (may be NULL). */
+/* Last chunk and trailers (may be NULL). Fields that frame, route or authenticate a message, or
+ * that belong to one hop, are not written: no recipient may take them from a trailer section. */
 int h1_write_last_chunk(struct buf *out, const struct http_head *trailers);
 
 /* "llhttp 8.1.0" */

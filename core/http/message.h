@@ -33,7 +33,7 @@ struct http_field {
 
 struct http_head {
     struct pool *pool; /* where the fields array grows */
-    /* request */
+    /* request; in a response `method` is that of the request it answers (HTTP_OTHER: unknown) */
     enum http_method method;
     struct str method_text;
     struct str target; /* as received, raw: origin-form, or "*" for OPTIONS */
@@ -44,17 +44,20 @@ struct http_head {
     unsigned status;
     struct str reason;
     /* both */
-    unsigned minor; /* HTTP/1.x */
+    unsigned minor; /* HTTP/1.x; in a response to write: the client's */
     struct http_field *fields;
     size_t count, cap;
     enum http_framing framing;
     uint64_t length;
+    bool has_length;      /* framing NONE, answers to HEAD and 304: `length` of the GET is known */
     bool keep_alive;      /* the sender allows another exchange on this connection */
     bool expect_continue; /* request: Expect: 100-continue */
     bool upgrade;         /* request: a well-formed upgrade to websocket; response: 101 */
 };
 
 void http_head_init(struct http_head *head, struct pool *pool);
+/* Room for `count` fields in all. 0 or -ENOMEM. */
+int http_head_reserve(struct http_head *head, size_t count);
 /* First field of that name (case-insensitive), NULL when there is none. */
 const struct http_field *http_head_find(const struct http_head *head, struct str name);
 /* Its value, or ptr NULL. */
@@ -73,9 +76,14 @@ const char *http_status_reason(unsigned status);
 /* True when a response to `method` with `status` can have no body (HEAD, 1xx, 204, 304). */
 bool http_response_is_bodiless(enum http_method method, unsigned status);
 
-/* Copies what a gateway may forward of `from` into `to`: everything but hop-by-hop fields (RFC 9110
+/* True when Connection names Host, Content-Length or Transfer-Encoding. */
+bool http_connection_is_hostile(const struct http_head *head);
+
+/* Copies what a gateway may forward of `from` into `to` (which keeps its pool): start line, framing
+ * and all fields but hop-by-hop fields (RFC 9110
  * section 7.6.1, those named in Connection included), Content-Length and Transfer-Encoding, which
- * follow from the framing. 0, -ENOMEM, or -EBADMSG when Connection names Host, Content-Length or
+ * follow from the framing, and Expect and Upgrade, for which there are flags (`upgrade` is copied,
+ * `expect_continue` is not). 0, -ENOMEM, or -EBADMSG when Connection names Host, Content-Length or
  * Transfer-Encoding. `to` borrows the bytes. */
 int http_head_copy_end_to_end(struct http_head *to, const struct http_head *from);
 
