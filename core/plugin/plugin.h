@@ -72,7 +72,7 @@ void plugins_free(struct plugins *plugins);
 struct instance *instance_new(struct plugins *plugins, struct plugin *plugin, const char *name,
                               const struct conf_doc *doc, const struct conf_node *map, int line,
                               struct conf_report *report);
-/* Before it was started. */
+/* Before it was started, or after it has stopped. */
 void instance_free(struct instance *instance);
 /* The store that the instance's kv services use; before start. */
 void instance_set_store(struct instance *instance, struct instance *store);
@@ -89,15 +89,19 @@ enum instance_state {
 struct plugin_result {
     int32_t error; /* FNG_* */
     struct str field;
-    struct str text; /* says what failed; never empty on error */
+    struct str text; /* says what failed; never empty on error; without the instance's name */
     uint32_t retry_after_ms;
     int64_t elapsed_ms;
 };
 typedef void plugin_done_f(void *arg, const struct plugin_result *result);
 
-/* start; a provider's watch then runs until drain, again with back-off when it returns early. */
+/* start; a provider's watch then runs until drain, again with back-off when it returns early. May
+ * be called again after it failed. A start that overran and succeeds late leaves the instance
+ * failed. */
 void instance_start(struct instance *instance, plugin_done_f *done, void *arg);
-/* drain, cancel what runs, wait, stop, unload: within the limits. `done` always comes. */
+/* drain, cancel what runs, wait, stop, unload: within stop_timeout_ms. `done` always comes; its
+ * error is FNG_E_TIMEOUT when threads were left inside foreign code. drain and stop are not called
+ * when start has not succeeded. */
 void instance_stop(struct instance *instance, plugin_done_f *done, void *arg);
 
 const char *instance_name(const struct instance *instance);
@@ -153,7 +157,8 @@ void provider_usage(struct instance *instance, struct str ns, struct str name, i
                     usage_done_f *done, void *arg);
 
 /* Logs: on_line runs on the stream thread and may block; `done` on the control loop. The ticket
- * cancels: call_cancel makes on_line's caller stop soon; the ticket is void once done ran. */
+ * cancels: on_line's caller stops soon, and done comes within 5 s unless on_line itself blocks. The
+ * ticket is void once done ran. */
 struct plugin_ticket;
 struct plugin_ticket *provider_logs(struct instance *instance, const struct fng_log_query *query,
                                     fng_log_line_f *on_line, void *line_arg, plugin_done_f *done,
