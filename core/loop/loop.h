@@ -24,6 +24,9 @@ struct loop_msg {
 struct loop *loop_new(const char *name);
 /* Runs on the calling thread until loop_stop. Messages posted before the stop are still run. */
 void loop_run(struct loop *loop);
+/* A single turn: due timers, messages, ready sockets, deferred work. With may_wait it waits for the
+ * first of them. For loops that the caller drives itself. */
+void loop_turn(struct loop *loop, bool may_wait);
 /* Any thread. */
 void loop_stop(struct loop *loop);
 /* After loop_run has returned. Messages that were never run are dropped. */
