@@ -21,6 +21,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* A joined thread stays in the process table for a moment. */
+enum { THREAD_SETTLE_MS = 20, THREAD_EXIT_MS = 1000 };
+
 /* ---- In the child ---- */
 
 static int outcome_fd = -1;
@@ -337,7 +340,26 @@ unsigned count_descriptors(void)
     return count_entries("/proc/self/fd") - 1; /* without the folder itself */
 }
 
+static void do_nothing(unsigned index, void *arg)
+{
+    (void)index;
+    (void)arg;
+}
+
 unsigned count_threads(void)
 {
+    /* A sanitizer begins a thread of its own with the first one. */
+    run_threads(1, do_nothing, NULL);
+    sleep_ms(THREAD_SETTLE_MS);
     return count_entries("/proc/self/task");
+}
+
+unsigned threads_left(unsigned before)
+{
+    int64_t end_ms = now_ms() + THREAD_EXIT_MS;
+    unsigned count;
+
+    while ((count = count_entries("/proc/self/task")) > before && now_ms() < end_ms)
+        sleep_ms(2);
+    return count > before ? count - before : 0;
 }

@@ -94,5 +94,7 @@ void run_threads(unsigned count, void (*body)(unsigned index, void *arg), void *
 /* Open descriptors and threads of this process. */
 unsigned count_descriptors(void);
 unsigned count_threads(void);
+/* Threads beyond `before`, once those that were joined have left the process table too. */
+unsigned threads_left(unsigned before);
 
 #endif

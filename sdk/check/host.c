@@ -61,9 +61,12 @@ static int32_t service_fail(struct fng_instance *instance, int32_t error, struct
 static int64_t service_deadline_ms(struct fng_instance *instance)
 {
     struct call *call = call_of(instance);
-    int64_t left_ms = call ? call->deadline_ms - now_ms() : -1;
+    int64_t left_ms;
 
-    return call && left_ms < 0 ? 0 : left_ms;
+    if (!call || call->deadline_ms == INT64_MAX)
+        return -1;
+    left_ms = call->deadline_ms - now_ms();
+    return left_ms < 0 ? 0 : left_ms;
 }
 
 static int32_t service_cancelled(struct fng_instance *instance)
@@ -264,7 +267,7 @@ static void set_timer(struct call *call, int64_t ms)
 {
     struct itimerspec when = {.it_value = {ms / 1000, (long)(ms % 1000) * 1000000}};
 
-    if (ms <= 0)
+    if (ms == 0)
         when.it_value = (struct timespec){0, 1};
     timerfd_settime(call->timer_fd, 0, &when, NULL);
 }
@@ -273,9 +276,10 @@ void call_begin(struct call *call, struct host *host, int64_t timeout_ms)
 {
     memset(call, 0, sizeof(*call));
     call->host = host;
-    call->deadline_ms = now_ms() + timeout_ms;
+    call->deadline_ms = timeout_ms == NO_TIMEOUT ? INT64_MAX : now_ms() + timeout_ms;
     call->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    set_timer(call, timeout_ms);
+    if (timeout_ms != NO_TIMEOUT)
+        set_timer(call, timeout_ms);
     call->outer = current;
     current = call;
 }

@@ -44,6 +44,8 @@ struct host *host_new(const char *name, const char *state_dir, const char *libex
                       struct kv *kv, struct view *view);
 void host_free(struct host *host);
 
+/* timeout_ms NO_TIMEOUT: only until cancelled. */
+enum { NO_TIMEOUT = -1 };
 void call_begin(struct call *call, struct host *host, int64_t timeout_ms);
 void call_cancel(struct call *call);
 void call_end(struct call *call);

@@ -1,4 +1,57 @@
-/* Suite of the provider kind: the promises of fngate/provider.h. */
-#include "case.h"
+/* Suite of the provider kind: the promises of fngate/provider.h, one case each. */
+#include "provider_cases.h"
 
-const struct suite provider_suite = {NULL, 0};
+static const struct check_case cases[] = {
+    {"provider/snapshot-is-committed", case_snapshot_is_committed, NULL},
+    {"provider/snapshot-only-adds", case_snapshot_only_adds, NULL},
+    {"provider/deploy-is-told", case_deploy_is_told, needs_deploy},
+    {"provider/deploy-becomes-ready", case_deploy_becomes_ready, needs_deploy},
+    {"provider/addresses-parse", case_addresses_parse, NULL},
+    {"provider/endpoints-quote-known-generation", case_endpoints_quote_known_generation,
+     needs_deploy},
+    {"provider/deploy-twice-is-harmless", case_deploy_twice_is_harmless, needs_deploy},
+    {"provider/deploy-refuses-older-generation", case_deploy_refuses_older_generation,
+     needs_deploy},
+    {"provider/update-is-told", case_update_is_told, needs_deploy},
+    {"provider/update-of-unknown", case_update_of_unknown, needs_deploy},
+    {"provider/remove-of-unknown", case_remove_of_unknown, needs_deploy},
+    {"provider/remove-is-told", case_remove_is_told, needs_deploy},
+    {"provider/late-delta-after-remove", case_late_delta_after_remove, needs_deploy},
+    {"provider/deploy-after-remove", case_deploy_after_remove, needs_deploy},
+    {"provider/operations-on-8-threads", case_operations_on_8_threads, needs_deploy},
+
+    {"provider/scale-to-three", case_scale_to_three, needs_deploy},
+    {"provider/scale-to-zero", case_scale_to_zero, needs_scale_to_zero},
+    {"provider/activate-from-zero", case_activate_from_zero, needs_scale_to_zero},
+    {"provider/activate-twice-is-harmless", case_activate_twice_is_harmless, needs_scale_to_zero},
+    {"provider/ids-are-distinct", case_ids_are_distinct, needs_deploy},
+    {"provider/ids-are-never-reused", case_ids_are_never_reused, needs_deploy},
+    {"provider/not-killed-before-release", case_not_killed_before_release, needs_deploy},
+    {"provider/goes-after-release", case_goes_after_release, needs_deploy},
+    {"provider/remove-waits-for-requests", case_remove_waits_for_requests, needs_deploy},
+
+    {"provider/watch-ends-when-cancelled", case_watch_ends_when_cancelled, NULL},
+    {"provider/watch-again-resyncs", case_watch_again_resyncs, NULL},
+    {"provider/restart-finds-functions", case_restart_finds_functions, needs_deploy},
+    {"provider/restart-keeps-scale", case_restart_keeps_scale, needs_deploy},
+    {"provider/restart-forgets-removed", case_restart_forgets_removed, needs_deploy},
+    {"provider/restart-after-kill", case_restart_after_kill, needs_deploy},
+    {"provider/stop-within-limit", case_stop_within_limit, NULL},
+    {"provider/silent-after-stop", case_silent_after_stop, NULL},
+    {"provider/no-thread-left-after-stop", case_no_thread_left_after_stop, NULL},
+    {"provider/no-descriptor-leak", case_no_descriptor_leak, needs_deploy},
+    {"provider/memory-is-bounded", case_memory_is_bounded, needs_deploy},
+
+    {"provider/logs-end-without-follow", case_logs_end_without_follow, needs_logs},
+    {"provider/logs-follow-ends-when-cancelled", case_logs_follow_ends_when_cancelled, needs_logs},
+    {"provider/logs-stop-when-nobody-reads", case_logs_stop_when_nobody_reads, needs_logs},
+    {"provider/logs-tail", case_logs_tail, needs_logs},
+    {"provider/secret-create-twice", case_secret_create_twice, needs_secrets},
+    {"provider/secret-update-of-unknown", case_secret_update_of_unknown, needs_secrets},
+    {"provider/secret-list", case_secret_list, needs_secrets},
+    {"provider/secret-missing-at-deploy", case_secret_missing_at_deploy, needs_secrets_and_deploy},
+    {"provider/usage-is-told", case_usage_is_told, needs_usage},
+    {"provider/namespaces", case_namespaces, needs_namespaces},
+};
+
+const struct suite provider_suite = {cases, COUNT_OF(cases)};

@@ -293,6 +293,7 @@ int32_t view_endpoints(struct view *view, struct fng_str ns, struct fng_str name
     int32_t error;
 
     pthread_mutex_lock(&view->lock);
+    view->facts.endpoints += (unsigned)count;
     function = find(view, ns, name);
     if (!function)
         error = breach(view, BREACH_UNKNOWN, FNG_E_NOT_FOUND,
@@ -527,28 +528,37 @@ bool view_wait(struct view *view, const char *ns, const char *name, view_conditi
                const void *arg, int64_t timeout_ms)
 {
     struct timespec end = in_ms(timeout_ms);
+    bool holds, is_late = false;
+
+    pthread_mutex_lock(&view->lock);
+    while (!(holds = is_so(arg, find_known(view, ns, name))) && !is_late)
+        is_late = pthread_cond_timedwait(&view->changed, &view->lock, &end) == ETIMEDOUT;
+    pthread_mutex_unlock(&view->lock);
+    return holds;
+}
+
+/* Waits until a counter of the facts has reached `least`. */
+static bool wait_fact(struct view *view, const unsigned *fact, unsigned least, int64_t timeout_ms)
+{
+    struct timespec end = in_ms(timeout_ms);
     bool holds;
 
     pthread_mutex_lock(&view->lock);
-    while (!(holds = is_so(arg, find_known(view, ns, name))))
+    while (!(holds = *fact >= least))
         if (pthread_cond_timedwait(&view->changed, &view->lock, &end) == ETIMEDOUT)
             break;
-    holds = holds || is_so(arg, find_known(view, ns, name));
     pthread_mutex_unlock(&view->lock);
     return holds;
 }
 
 bool view_wait_commits(struct view *view, unsigned commits, int64_t timeout_ms)
 {
-    struct timespec end = in_ms(timeout_ms);
-    bool holds;
+    return wait_fact(view, &view->facts.commits, commits, timeout_ms);
+}
 
-    pthread_mutex_lock(&view->lock);
-    while (!(holds = view->facts.commits >= commits))
-        if (pthread_cond_timedwait(&view->changed, &view->lock, &end) == ETIMEDOUT)
-            break;
-    pthread_mutex_unlock(&view->lock);
-    return holds;
+bool view_wait_endpoints(struct view *view, int64_t timeout_ms)
+{
+    return wait_fact(view, &view->facts.endpoints, 1, timeout_ms);
 }
 
 const char *view_breach(struct view *view, enum breach breach_kind)

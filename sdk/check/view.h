@@ -69,6 +69,7 @@ void view_end_releases(struct view *view);
 struct view_facts {
     unsigned commits;        /* snapshots committed */
     unsigned changes;        /* deltas so far */
+    unsigned endpoints;      /* endpoints told so far, bad ones too */
     unsigned early_removals; /* fn_remove before the first commit */
 };
 struct view_facts view_facts(struct view *view);
@@ -87,6 +88,9 @@ bool view_wait(struct view *view, const char *ns, const char *name, view_conditi
                const void *arg, int64_t timeout_ms);
 /* Waits until that many snapshots were committed. */
 bool view_wait_commits(struct view *view, unsigned commits, int64_t timeout_ms);
+
+/* Waits until any endpoint was told, good or bad. */
+bool view_wait_endpoints(struct view *view, int64_t timeout_ms);
 
 /* First text of a breach (owned by the view), or NULL. */
 const char *view_breach(struct view *view, enum breach breach);
