@@ -91,8 +91,9 @@ struct conf_key {
  * complaints with the nearest known key. A SECRET key may be given as KEY_file: its content (at
  * most 64 KiB), trimmed at the end, is the value; a relative path begins at the file's folder.
  * Texts of defaults and of the environment give lists as "a, b" and maps as "k=v, k=v". `map` may
- * be NULL (defaults only), `doc` too then. Strings live in `pool`. Targets of keys with a complaint
- * keep their default. */
+ * be NULL (defaults only), `doc` too then. Strings live in `pool`, so that the document may go
+ * first; only nodes of CONF_ANY are the document's. Targets of keys with a complaint keep their
+ * default. */
 void conf_bind(const struct conf_doc *doc, const struct conf_node *map, const struct conf_key *keys,
                size_t count, const char *who, void *target, struct pool *pool,
                struct conf_report *report);

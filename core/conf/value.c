@@ -157,11 +157,12 @@ static bool parse_int(const struct conf_key *key, struct str text, int64_t *ret)
 }
 
 /* A scalar of a scalar type. */
-static bool parse_scalar(const struct conf_key *key, struct str text, struct conf_value *ret)
+static bool parse_scalar(const struct conf_key *key, struct str text, struct pool *pool,
+                         struct conf_value *ret)
 {
     switch (key->type) {
     case CONF_STR:
-        ret->as.str = text;
+        ret->as.str = pool_str(pool, text); /* the document may go first */
         return is_within(key, text.len);
     case CONF_BOOL:
         return parse_bool(text, &ret->as.boolean);
@@ -217,7 +218,7 @@ static int strs_of(const struct conf_key *key, const struct conf_node *node, str
         if (it->type != CONF_SCALAR)
             return err_set(err, -EINVAL, "must be a list of texts, but entry %zu is %s", i + 1,
                            node_words(it));
-        items[i++] = it->text;
+        items[i++] = pool_str(pool, it->text);
     }
     ret->as.strs = (struct conf_str_list){items, count};
     return 0;
@@ -240,7 +241,10 @@ static int pairs_of(const struct conf_key *key, const struct conf_node *node, st
         if (it->type != CONF_SCALAR && it->type != CONF_NULL)
             return err_set(err, -EINVAL, "must be a map of texts, but '%s' is %s", it->key.ptr,
                            node_words(it));
-        items[i++] = (struct conf_pair){it->key, it->type == CONF_NULL ? STR("") : it->text};
+        items[i++] = (struct conf_pair){
+            pool_str(pool, it->key),
+            pool_str(pool, it->type == CONF_NULL ? STR("") : it->text),
+        };
     }
     ret->as.pairs = (struct conf_pair_list){items, count};
     return 0;
@@ -260,7 +264,7 @@ int conf_value_of(const struct conf_key *key, const struct conf_node *node, stru
         return pairs_of(key, node, pool, ret, err);
     if (node->type != CONF_SCALAR)
         return refuse(key, node_words(node), STR_NONE, err);
-    if (!parse_scalar(key, node->text, ret))
+    if (!parse_scalar(key, node->text, pool, ret))
         return refuse(key, NULL, node->text, err);
     return 0;
 }
