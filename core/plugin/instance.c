@@ -12,7 +12,13 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { WATCH_WAIT_MIN_MS = 100, WATCH_WAIT_MAX_MS = 30000, RETRY_MS = 100, JOIN_MS = 1000 };
+enum {
+    WATCH_WAIT_MIN_MS = 100,
+    WATCH_WAIT_MAX_MS = 30000,
+    RETRY_MS = 100,
+    JOIN_MS = 1000,
+    LIFE_THREADS = 2
+};
 
 /* Keeps what threads may still use reachable for leak checkers and debuggers. */
 static struct plugins *left_behind[16];
@@ -91,16 +97,18 @@ static void instance_destroy(struct instance *instance)
     mem_free(instance);
 }
 
-static void give_up_all(struct instance *instance, const char *why)
+static void give_up_all(struct instance *instance, const char *when)
 {
     LIST_FOR_EACH_SAFE(it, after, &instance->jobs)
     {
         struct job *job = CONTAINER_OF(it, struct job, node);
+        char why[TEXT_MAX];
 
         timer_cancel(&job->overrun);
         if (job->is_answered)
             continue;
         call_cancel(&job->call);
+        snprintf(why, sizeof(why), "%s has not returned although %s", job->call.operation, when);
         (void)job_give_up(job, FNG_E_CANCELLED, why);
     }
 }
@@ -362,10 +370,11 @@ static int make_state_dir(const struct instance *instance)
 
 static void make_lanes(struct instance *instance)
 {
-    static const char *const suffixes[JOB_CLASSES] = {"ctl", "urg", "read", "str"};
+    static const char *const suffixes[JOB_CLASSES] = {"ctl", "urg", "read", "str", "life"};
     const struct plugins_config *config = &instance->plugins->config;
     const unsigned threads[JOB_CLASSES] = {config->control_threads, config->urgent_threads,
-                                           config->read_threads, config->stream_threads};
+                                           config->read_threads, config->stream_threads,
+                                           LIFE_THREADS};
 
     for (int i = 0; i < JOB_CLASSES; i++) {
         struct lane_limits limits = {threads[i], config->queue_max};
@@ -380,7 +389,7 @@ static void make_lanes(struct instance *instance)
 
 void instance_start(struct instance *instance, plugin_done_f *done, void *arg)
 {
-    struct job *job = job_new(instance, JOB_CONTROL, "start", call_start, answer_start);
+    struct job *job = job_new(instance, JOB_LIFE, "start", call_start, answer_start);
     int err = make_state_dir(instance);
 
     ASSERT(instance->state == INSTANCE_CONFIGURED || instance->state == INSTANCE_FAILED);
@@ -457,8 +466,7 @@ static void stop_end(struct instance *instance)
 
 static void answer_stop(struct job *job, const struct plugin_result *result)
 {
-    if (result->error)
-        log_warn(job->instance->name, "%.*s", STR_ARG(result->text));
+    (void)result; /* an overrun was logged */
     stop_end(job->instance);
 }
 
@@ -469,7 +477,7 @@ static void stop_call(struct instance *instance)
     timer_cancel(&instance->stop_timer);
     instance->stop_phase = STOP_CALL;
     if (atomic_load(&instance->is_started) && instance->plugin->descriptor.stop)
-        job_submit_always(job_new(instance, JOB_CONTROL, "stop", call_stop, answer_stop), limit_ms);
+        job_submit_always(job_new(instance, JOB_LIFE, "stop", call_stop, answer_stop), limit_ms);
     else
         stop_end(instance);
 }
@@ -478,7 +486,7 @@ static void wait_due(void *arg)
 {
     struct instance *instance = arg;
 
-    give_up_all(instance, "it did not return although the instance stops");
+    give_up_all(instance, "the instance stops");
     stop_call(instance);
 }
 
@@ -497,8 +505,7 @@ static void stop_wait(struct instance *instance)
 
 static void answer_drain(struct job *job, const struct plugin_result *result)
 {
-    if (result->error)
-        log_warn(job->instance->name, "%.*s", STR_ARG(result->text));
+    (void)result; /* an overrun was logged */
     stop_wait(job->instance);
 }
 
@@ -525,8 +532,7 @@ void instance_stop(struct instance *instance, plugin_done_f *done, void *arg)
         (void)job_cancel_waiting(CONTAINER_OF(it, struct job, node));
     }
     if (atomic_load(&instance->is_started) && instance->plugin->descriptor.drain)
-        job_submit_always(job_new(instance, JOB_CONTROL, "drain", call_drain, answer_drain),
-                          limit_ms);
+        job_submit_always(job_new(instance, JOB_LIFE, "drain", call_drain, answer_drain), limit_ms);
     else
         stop_wait(instance);
 }

@@ -126,7 +126,9 @@ void call_record(struct call *call, int32_t error, struct str field, struct str 
                  uint32_t retry_after_ms);
 
 /* ---- Jobs ---- */
-enum job_class { JOB_CONTROL, JOB_URGENT, JOB_READ, JOB_STREAM, JOB_CLASSES };
+/* start, drain and stop have threads of their own, so that no number of hung calls keeps an
+ * instance from being told to stop. */
+enum job_class { JOB_CONTROL, JOB_URGENT, JOB_READ, JOB_STREAM, JOB_LIFE, JOB_CLASSES };
 
 struct plugin_ticket {
     char unused;

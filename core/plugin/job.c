@@ -13,7 +13,7 @@
 
 enum { OUT_MAX = 256 << 20, LINE_RETRY_MS = 100, REFUSED_RETRY_MS = 1000 };
 
-static const int64_t default_deadline_ms[JOB_CLASSES] = {600000, 30000, 10000, -1};
+static const int64_t default_deadline_ms[JOB_CLASSES] = {600000, 30000, 10000, -1, -1};
 
 static void job_overrun(void *arg);
 static void job_returned(struct event *event);
@@ -130,15 +130,6 @@ static void job_thread(struct lane_job *lane_job)
         job_free(job);
 }
 
-static unsigned threads_max(const struct instance *instance, enum job_class class)
-{
-    const struct plugins_config *config = &instance->plugins->config;
-    const unsigned max[JOB_CLASSES] = {config->control_threads, config->urgent_threads,
-                                       config->read_threads, config->stream_threads};
-
-    return max[class];
-}
-
 void job_submit_always(struct job *job, int64_t deadline_ms)
 {
     struct instance *instance = job->instance;
@@ -165,7 +156,7 @@ void job_submit_always(struct job *job, int64_t deadline_ms)
 void job_submit(struct job *job, int64_t deadline_ms)
 {
     const struct instance *instance = job->instance;
-    unsigned streams = threads_max(instance, JOB_STREAM);
+    unsigned streams = instance->plugins->config.stream_threads;
     const char *why;
     int32_t error = instance_is_callable(instance, &why);
 
@@ -223,6 +214,7 @@ bool job_give_up(struct job *job, int32_t error, const char *why)
     job->instance->stats.stuck++;
     if (error == FNG_E_TIMEOUT)
         job->instance->stats.timeouts++;
+    log_warn(job->instance->name, "%s; its thread goes on and its result will be dropped", why);
     job_answer_text(job, error, why);
     return true;
 }
@@ -256,9 +248,7 @@ static void job_overrun(void *arg)
     }
     snprintf(why, sizeof(why), "%s has not returned within %.1f s%s", operation, seconds,
              job->give_up_error == FNG_E_CANCELLED ? ", although it was cancelled" : "");
-    if (job_give_up(job, job->give_up_error, why))
-        log_warn(instance->name, "%s; its thread goes on and its result will be dropped", why);
-    else
+    if (!job_give_up(job, job->give_up_error, why))
         timer_set(&job->overrun, LINE_RETRY_MS);
 }
 
