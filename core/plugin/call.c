@@ -123,7 +123,7 @@ void call_unload(struct instance *instance)
     call_close(&call);
 }
 
-int32_t call_start(struct job *job)
+int32_t plugin_call_start(struct job *job)
 {
     const struct fng_plugin *d = &job->instance->plugin->descriptor;
     int32_t result = d->start ? d->start(self_of(job)) : FNG_OK;

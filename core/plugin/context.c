@@ -44,7 +44,7 @@ static void signal_fd(int fd)
 }
 
 /* Order matters here and in call_fd: one of the two sees what the other has stored. */
-void call_cancel(struct call *call)
+void plugin_call_cancel(struct call *call)
 {
     atomic_store(&call->is_cancelled, true);
     signal_fd(atomic_load(&call->cancel_fd));

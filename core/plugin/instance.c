@@ -107,7 +107,7 @@ static void give_up_all(struct instance *instance, const char *when)
         timer_cancel(&job->overrun);
         if (job->is_answered)
             continue;
-        call_cancel(&job->call);
+        plugin_call_cancel(&job->call);
         snprintf(why, sizeof(why), "%s has not returned although %s", job->call.operation, when);
         (void)job_give_up(job, FNG_E_CANCELLED, why);
     }
@@ -389,7 +389,7 @@ static void make_lanes(struct instance *instance)
 
 void instance_start(struct instance *instance, plugin_done_f *done, void *arg)
 {
-    struct job *job = job_new(instance, JOB_LIFE, "start", call_start, answer_start);
+    struct job *job = job_new(instance, JOB_LIFE, "start", plugin_call_start, answer_start);
     int err = make_state_dir(instance);
 
     ASSERT(instance->state == INSTANCE_CONFIGURED || instance->state == INSTANCE_FAILED);

@@ -113,7 +113,7 @@ struct call {
 void call_init(struct call *call, struct instance *instance, const char *operation);
 void call_close(struct call *call);
 /* Any thread. */
-void call_cancel(struct call *call);
+void plugin_call_cancel(struct call *call);
 /* The call that this thread is in on behalf of `instance`, or NULL. */
 struct call *call_current(const struct instance *instance);
 void call_set_current(struct call *call);
@@ -290,7 +290,7 @@ struct instance *host_instance(struct fng_instance *handle);
 int32_t call_load(struct call *call);
 int32_t call_config_complete(struct call *call);
 void call_unload(struct instance *instance);
-int32_t call_start(struct job *job);
+int32_t plugin_call_start(struct job *job);
 int32_t call_drain(struct job *job);
 int32_t call_stop(struct job *job);
 int32_t call_watch(struct job *job);

@@ -236,7 +236,7 @@ static void job_overrun(void *arg)
     const char *operation = job->call.operation;
     char why[TEXT_MAX];
 
-    call_cancel(&job->call);
+    plugin_call_cancel(&job->call);
     if (job_withdraw(job)) {
         snprintf(why, sizeof(why), "%s has waited %.1f s for a thread: all are busy", operation,
                  seconds);
@@ -264,7 +264,7 @@ void job_cancel(struct job *job, int64_t grace_ms)
 {
     if (job->is_answered || !list_is_linked(&job->node))
         return;
-    call_cancel(&job->call);
+    plugin_call_cancel(&job->call);
     if (!job_cancel_waiting(job) && grace_ms > 0) {
         job->give_up_error = FNG_E_CANCELLED;
         timer_set(&job->overrun, grace_ms);
