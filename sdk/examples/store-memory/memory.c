@@ -96,7 +96,7 @@ static int32_t memory_get(void *self, struct fng_str key, fng_kv_value_f *on_val
 
 static struct entry *entry_new(struct fng_str key, struct fng_str value)
 {
-    struct entry *entry = malloc(sizeof(*entry) + key.len + value.len);
+    struct entry *entry = calloc(1, sizeof(*entry) + key.len + value.len);
 
     if (!entry)
         return NULL;
