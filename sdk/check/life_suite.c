@@ -8,12 +8,31 @@
 #include <fngate/store.h>
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { NAME_MAX_LEN = 64, SELF_MAX = 1 << 24, KEYS_MAX = 256, STOP_LIMIT_MS = 10000 };
 
 /* ---- file/: before any of its code runs ---- */
+
+/* What the gateway's loader asks of the file. */
+static void is_trustworthy(struct case_context *context)
+{
+    struct stat st;
+
+    CHECK(stat(context->options->file, &st) == 0, "%s", strerror(errno));
+    CHECK(S_ISREG(st.st_mode), "it is not a regular file");
+    CHECK(!(st.st_mode & (S_IWGRP | S_IWOTH)),
+          "its group or others may write it (mode %04o), so the gateway will not load it: "
+          "chmod go-w",
+          (unsigned)(st.st_mode & 07777));
+    CHECK(st.st_uid == 0 || st.st_uid == geteuid(),
+          "it belongs to user %u, so the gateway will not load it: it must be root's or its own",
+          (unsigned)st.st_uid);
+}
 
 static void exports_one_symbol(struct case_context *context)
 {
@@ -178,8 +197,8 @@ static void has_a_sound_config_table(struct case_context *context)
     if (plugin->config_count == 0)
         return;
     CHECK(plugin->config, "config is NULL");
-    CHECK(plugin->config_stride >= offsetof(struct fng_config_key, reserved),
-          "config_stride is %zu", plugin->config_stride);
+    CHECK(plugin->config_stride >= sizeof(struct fng_config_key), "config_stride is %zu",
+          plugin->config_stride);
     for (size_t i = 0; i < plugin->config_count; i++)
         check_config_key(plugin, i);
 }
@@ -192,15 +211,13 @@ static void has_the_required_operations(struct case_context *context)
     if (plugin->kind == FNG_KIND_STORE) {
         const struct fng_store_ops *ops = plugin->operations;
 
-        CHECK(ops->size >= offsetof(struct fng_store_ops, lease), "operations size is %u",
-              ops->size);
+        CHECK(ops->size >= sizeof(*ops), "operations size is %u", ops->size);
         CHECK(ops->get && ops->put && ops->remove && ops->list,
               "a store needs get, put, remove and list");
     } else {
         const struct fng_provider_ops *ops = plugin->operations;
 
-        CHECK(ops->size >= offsetof(struct fng_provider_ops, secret_list), "operations size is %u",
-              ops->size);
+        CHECK(ops->size >= sizeof(*ops), "operations size is %u", ops->size);
         CHECK(ops->watch && ops->scale, "a provider needs watch and scale");
         CHECK(ops->orchestration && ops->orchestration[0], "orchestration is missing");
     }
@@ -279,6 +296,7 @@ static void lives_twice_at_a_time(struct case_context *context)
 }
 
 static const struct check_case cases[] = {
+    {"file/is-trustworthy", is_trustworthy, NULL},
     {"file/exports-one-symbol", exports_one_symbol, NULL},
     {"file/imports-are-harmless", imports_are_harmless, NULL},
     {"descriptor/magic-and-size", has_magic_and_size, NULL},

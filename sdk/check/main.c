@@ -7,6 +7,7 @@
 #include "case.h"
 
 #include <dlfcn.h>
+#include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@ static const char usage[] =
     "Runs the conformance suite of the plugin's kind and prints TAP.\n"
     "\n"
     "  -o, --option KEY=VALUE   a setting of the plugin; KEY.SUB=VALUE for maps; repeat for lists\n"
-    "      --case NAME          only this case, or those that begin with NAME when it ends in '/'\n"
+    "      --case PATTERN       only these cases: provider/scale-*\n"
+    "      --skip PATTERN       not these cases; may be repeated\n"
     "      --list               print the names of the cases\n"
     "      --slow               more rounds in cases that look for leaks and races\n"
     "      --wait SECONDS       how long something promised may take (10)\n"
@@ -35,6 +37,7 @@ static const char usage[] =
 
 enum {
     OPTION_CASE = 256,
+    OPTION_SKIP,
     OPTION_LIST,
     OPTION_SLOW,
     OPTION_WAIT,
@@ -51,6 +54,7 @@ static const struct option long_options[] = {
     {"option", required_argument, NULL, 'o'},
     {"verbose", no_argument, NULL, 'v'},
     {"case", required_argument, NULL, OPTION_CASE},
+    {"skip", required_argument, NULL, OPTION_SKIP},
     {"list", no_argument, NULL, OPTION_LIST},
     {"slow", no_argument, NULL, OPTION_SLOW},
     {"wait", required_argument, NULL, OPTION_WAIT},
@@ -66,7 +70,11 @@ static const struct option long_options[] = {
 
 struct command {
     struct options options;
-    const char *only; /* NULL: all cases */
+    const char *only; /* pattern; NULL: all cases */
+    struct {
+        const char **items;
+        size_t count;
+    } skips; /* patterns */
     bool is_list;
 };
 
@@ -111,6 +119,9 @@ static void take_option(struct command *command, int option)
         break;
     case OPTION_CASE:
         command->only = optarg;
+        break;
+    case OPTION_SKIP:
+        *LIST_PUSH(&command->skips) = optarg;
         break;
     case OPTION_LIST:
         command->is_list = true;
@@ -201,17 +212,15 @@ static void load_once(struct case_context *context)
 
 static bool is_wanted(const struct command *command, const char *name)
 {
-    size_t len = command->only ? strlen(command->only) : 0;
-
-    if (len == 0)
-        return true;
-    if (command->only[len - 1] == '/')
-        return strncmp(name, command->only, len) == 0;
-    return strcmp(name, command->only) == 0;
+    return !command->only || fnmatch(command->only, name, 0) == 0;
 }
 
-static const char *skip_reason(const struct check_case *one, const struct fng_plugin *plugin)
+static const char *skip_reason(const struct command *command, const struct check_case *one,
+                               const struct fng_plugin *plugin)
 {
+    for (size_t i = 0; i < command->skips.count; i++)
+        if (fnmatch(command->skips.items[i], one->name, 0) == 0)
+            return "as asked for with --skip";
     return one->skip ? one->skip(plugin) : NULL;
 }
 
@@ -230,49 +239,89 @@ static bool print_outcome(unsigned number, const char *name, struct outcome *out
     return is_ok;
 }
 
-static bool run_case(const struct command *command, const struct check_case *one,
-                     const struct fng_plugin *plugin, unsigned number)
-{
-    const char *reason = skip_reason(one, plugin);
-    struct outcome outcome = {.kind = OUTCOME_SKIPPED};
+/* A run over the suites. */
+struct run {
+    const struct command *command;
+    const struct fng_plugin *plugin;
+    unsigned wanted, number, failed;
+    bool is_unsound; /* the descriptor is: its operations cannot be called */
+};
 
+/* Cases of the descriptor run even when nobody asked for them: the others rely on it. */
+static bool is_about_descriptor(const struct check_case *one)
+{
+    return strncmp(one->name, "descriptor/", strlen("descriptor/")) == 0;
+}
+
+static void run_case(struct run *run, const struct check_case *one)
+{
+    bool is_asked_for = is_wanted(run->command, one->name);
+    struct outcome outcome = {.kind = OUTCOME_SKIPPED};
+    const char *reason = NULL;
+
+    if (!is_asked_for && !is_about_descriptor(one))
+        return;
+    if (!run->is_unsound)
+        reason = skip_reason(run->command, one, run->plugin);
     if (reason)
         snprintf(outcome.text, sizeof(outcome.text), "%s", reason);
     else
-        outcome = case_run(one, &command->options, plugin);
-    return print_outcome(number, one->name, &outcome);
+        outcome = case_run(one, &run->command->options, run->plugin);
+    if (is_about_descriptor(one) && outcome.kind == OUTCOME_FAILED)
+        run->is_unsound = true;
+    if (is_asked_for && !print_outcome(++run->number, one->name, &outcome))
+        run->failed++;
 }
 
-/* The suite of every plugin, then the one of its kind. Returns the number of failed cases. */
-static unsigned run_suites(const struct command *command, const struct fng_plugin *plugin)
+static bool needs_descriptor(const struct check_case *one)
+{
+    return !is_about_descriptor(one) && strncmp(one->name, "file/", strlen("file/")) != 0;
+}
+
+static void run_suite(struct run *run, const struct suite *suite)
+{
+    for (size_t i = 0; i < suite->count; i++) {
+        if (run->is_unsound && needs_descriptor(&suite->cases[i]))
+            return;
+        run_case(run, &suite->cases[i]);
+    }
+}
+
+static unsigned count_wanted(const struct command *command, const struct suite *suite)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < suite->count; i++) {
+        if (!is_wanted(command, suite->cases[i].name))
+            continue;
+        count++;
+        if (command->is_list)
+            puts(suite->cases[i].name);
+    }
+    return count;
+}
+
+/* The suite of every plugin, then the one of its kind. True when all cases pass. */
+static bool run_suites(const struct command *command, const struct fng_plugin *plugin)
 {
     const struct suite *kind = plugin->kind == FNG_KIND_STORE ? &store_suite : &provider_suite;
-    const struct suite *suites[] = {&life_suite, kind};
-    unsigned wanted = 0, number = 0, failed = 0;
+    struct run run = {.command = command, .plugin = plugin};
 
-    for (size_t s = 0; s < COUNT_OF(suites); s++)
-        for (size_t i = 0; i < suites[s]->count; i++)
-            wanted += is_wanted(command, suites[s]->cases[i].name);
-    if (wanted == 0)
+    run.wanted = count_wanted(command, &life_suite) + count_wanted(command, kind);
+    if (run.wanted == 0)
         die(command->only, "there is no such case; see --list");
-    if (!command->is_list)
-        printf("1..%u\n", wanted);
+    if (command->is_list)
+        return true;
+
+    printf("1..%u\n", run.wanted);
     fflush(stdout);
-
-    for (size_t s = 0; s < COUNT_OF(suites); s++)
-        for (size_t i = 0; i < suites[s]->count; i++) {
-            const struct check_case *one = &suites[s]->cases[i];
-
-            if (!is_wanted(command, one->name))
-                continue;
-            if (command->is_list)
-                puts(one->name);
-            else if (!run_case(command, one, plugin, ++number))
-                failed++;
-        }
-    if (failed)
-        printf("# %u of %u cases failed\n", failed, wanted);
-    return failed;
+    run_suite(&run, &life_suite);
+    run_suite(&run, kind);
+    if (run.is_unsound)
+        printf("Bail out! %s: its descriptor is not sound\n", command->options.file);
+    else if (run.failed)
+        printf("# %u of %u cases failed\n", run.failed, run.wanted);
+    return !run.is_unsound && run.failed == 0;
 }
 
 int main(int argc, char **argv)
@@ -280,7 +329,7 @@ int main(int argc, char **argv)
     static const struct check_case load = {"file/loads", load_once, NULL};
     struct command command;
     struct outcome outcome;
-    unsigned failed;
+    bool is_ok;
 
     read_command(&command, argc, argv);
     outcome = case_run(&load, &command.options, NULL);
@@ -288,8 +337,9 @@ int main(int argc, char **argv)
         printf("Bail out! %s: %s\n", command.options.file, outcome.text);
         return 2;
     }
-    failed = run_suites(&command, load_plugin(command.options.file));
+    is_ok = run_suites(&command, load_plugin(command.options.file));
     settings_free(&command.options.settings);
     settings_free(&command.options.function);
-    return failed ? 1 : 0;
+    free(command.skips.items);
+    return is_ok ? 0 : 1;
 }

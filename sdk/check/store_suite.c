@@ -785,8 +785,7 @@ static const char *skip_without_lease(const struct fng_plugin *plugin)
 {
     const struct fng_store_ops *ops = plugin->operations;
 
-    return ops->size > offsetof(struct fng_store_ops, lease) && ops->lease ? NULL
-                                                                           : "it has no leases";
+    return ops->lease ? NULL : "plugin has no lease";
 }
 
 static int32_t lease(struct store *store, const char *owner, uint32_t ttl_ms)
