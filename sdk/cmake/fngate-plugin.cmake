@@ -4,6 +4,7 @@ function(fngate_add_plugin name)
     add_library(${name} MODULE ${ARGN})
     set_target_properties(${name} PROPERTIES PREFIX "" C_VISIBILITY_PRESET hidden
                                              CXX_VISIBILITY_PRESET hidden)
+    set_property(GLOBAL APPEND PROPERTY FNGATE_PLUGINS ${name})
     target_link_libraries(${name} PRIVATE fngate-sdk)
     target_link_options(${name} PRIVATE -Wl,-z,now -Wl,--exclude-libs,ALL)
     # With a sanitizer its run time lives in the executable, so symbols stay open.
