@@ -17,7 +17,8 @@ struct kind_info {
     const char *name;
     const struct operation_info *operations;
     size_t operations_count;
-    size_t size_min; /* of the operations, in ABI 0.1 */
+    size_t size_min;   /* of the operations, in ABI 0.1 */
+    size_t size_known; /* what this gateway reads of them */
 };
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -47,13 +48,14 @@ static const struct operation_info store_operations[] = {
     OPERATION(store, list, true), OPERATION(store, lease, false)};
 
 static const struct kind_info kinds[] = {
-    {"", NULL, 0, 0},
+    {"", NULL, 0, 0, 0},
     {"provider", provider_operations, COUNT_OF(provider_operations),
-     sizeof(struct fng_provider_ops)},
-    {"store", store_operations, COUNT_OF(store_operations), sizeof(struct fng_store_ops)},
-    {"queue", NULL, 0, 0},
-    {"metrics", NULL, 0, 0},
-    {"trigger", NULL, 0, 0}};
+     sizeof(struct fng_provider_ops), sizeof(struct fng_provider_ops)},
+    {"store", store_operations, COUNT_OF(store_operations), sizeof(struct fng_store_ops),
+     sizeof(struct fng_store_ops)},
+    {"queue", NULL, 0, 0, 0},
+    {"metrics", NULL, 0, 0, 0},
+    {"trigger", NULL, 0, 0, 0}};
 
 const char *plugin_kind_name(uint32_t kind)
 {
@@ -216,7 +218,7 @@ static int take_operations(struct plugin *plugin, struct err *err)
                        "%s: the operations of %s say they have %u bytes; the smallest known have "
                        "%zu",
                        plugin->path, d->name, (unsigned)size, kind->size_min);
-    memcpy(&plugin->ops, d->operations, size < sizeof(plugin->ops) ? size : sizeof(plugin->ops));
+    memcpy(&plugin->ops, d->operations, size < kind->size_known ? size : kind->size_known);
     for (size_t i = 0; i < kind->operations_count; i++)
         if (kind->operations[i].is_required && !plugin_has(plugin, &kind->operations[i]))
             return err_set(err, -EINVAL, "%s: %s lacks the operation '%s', which every %s needs",

@@ -59,14 +59,29 @@ static const struct fng_store_ops bad_operations __attribute__((used)) = {
 #ifndef BAD_KEY_MIN
 #    define BAD_KEY_MIN 0
 #endif
-static const struct fng_config_key bad_keys[] = {
-    {.name = "first", .type = FNG_CONF_STR, .offset = offsetof(struct bad, text)},
-    {.name = BAD_KEY_NAME,
-     .type = BAD_KEY_TYPE,
-     .default_value = BAD_KEY_DEFAULT,
-     .min = BAD_KEY_MIN,
-     .max = 10,
-     .offset = BAD_KEY_OFFSET},
+/* A newer SDK may have appended members: the stride says so. */
+struct newer_key {
+    struct fng_config_key key;
+    const char *unit;
+};
+#ifdef BAD_NEWER
+#    define KEY_TYPE struct newer_key
+#    define KEY(...)                                                                               \
+        {                                                                                          \
+            .key = {__VA_ARGS__}, .unit = "unknown today"                                          \
+        }
+#    define BAD_STRIDE sizeof(struct newer_key)
+#else
+#    define KEY_TYPE struct fng_config_key
+#    define KEY(...)                                                                               \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }
+#endif
+static const KEY_TYPE bad_keys[] = {
+    KEY(.name = "first", .type = FNG_CONF_STR, .offset = offsetof(struct bad, text)),
+    KEY(.name = BAD_KEY_NAME, .type = BAD_KEY_TYPE, .default_value = BAD_KEY_DEFAULT,
+        .min = BAD_KEY_MIN, .max = 10, .offset = BAD_KEY_OFFSET),
 };
 
 #ifndef BAD_MAGIC
@@ -105,7 +120,7 @@ static const struct fng_plugin bad_descriptor
                              .version = "1",
                              .description = "Wrong in one way.",
                              .self_size = sizeof(struct bad),
-                             .config = bad_keys,
+                             .config = (const struct fng_config_key *)(const void *)bad_keys,
                              .config_count = 2,
                              .config_stride = BAD_STRIDE,
                              .operations = BAD_OPERATIONS};

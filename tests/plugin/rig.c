@@ -5,6 +5,7 @@
 #include "base/mem.h"
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -69,6 +70,11 @@ void rig_wait_done(struct rig *rig, const struct outcome *outcome)
     WAIT_UNTIL(rig, outcome->is_done);
 }
 
+void rig_wait_committed(struct rig *rig, unsigned count)
+{
+    WAIT_UNTIL(rig, rig->committed >= count);
+}
+
 void rig_wait_entered(struct rig *rig, enum gate_op op, unsigned count)
 {
     WAIT_UNTIL(rig, rig->gate.entered[op] >= count);
@@ -92,6 +98,18 @@ static int32_t count_one(void *arg, unsigned *counter)
     return FNG_OK;
 }
 
+static void note(struct rig *rig, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void note(struct rig *rig, const char *format, ...)
+{
+    size_t len = strlen(rig->pushed);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(rig->pushed + len, sizeof(rig->pushed) - len, format, args);
+    va_end(args);
+}
+
 static int32_t on_begin(void *arg, struct instance *from)
 {
     (void)from;
@@ -113,9 +131,13 @@ static int32_t on_abort(void *arg, struct instance *from)
 static int32_t on_upsert(void *arg, struct instance *from, struct fn_spec *spec, struct str reason,
                          const struct fng_str *warnings, size_t warnings_count)
 {
+    const struct fng_function *function = fn_spec_get(spec);
+
     (void)from, (void)reason, (void)warnings, (void)warnings_count;
-    if (fng_str_eq(fn_spec_get(spec)->name, FNG_STR("conflicts")))
+    if (fng_str_eq(function->name, FNG_STR("conflicts")))
         return FNG_E_CONFLICT;
+    note(arg, "function %.*s/%.*s x%u\n", STR_ARG(str_of(function->ns)),
+         STR_ARG(str_of(function->name)), function->replicas);
     return count_one(arg, &((struct rig *)arg)->upserts);
 }
 
@@ -130,14 +152,15 @@ static int32_t on_endpoints(void *arg, struct instance *from, struct str ns, str
                             uint64_t generation, const struct fng_endpoint *endpoints, size_t count)
 {
     (void)from, (void)ns, (void)name, (void)generation;
-    ASSERT(count == 1 && endpoints[0].id == 7);
+    for (size_t i = 0; i < count; i++)
+        note(arg, "endpoint %016llx %.*s state %u\n", (unsigned long long)endpoints[i].id,
+             STR_ARG(str_of(endpoints[i].address)), endpoints[i].state);
     return count_one(arg, &((struct rig *)arg)->endpoints);
 }
 
 /* ---- Life ---- */
 
-static struct instance *make_instance(struct rig *rig, const char *path, const char *name,
-                                      const char *yaml)
+struct instance *rig_add(struct rig *rig, const char *path, const char *name, const char *yaml)
 {
     struct conf_doc *doc = conf_read_text("test.yaml", str_from(yaml), &rig->report);
     struct instance *instance;
@@ -174,23 +197,27 @@ void rig_make(struct rig *rig, const struct rig_options *options)
     rig->plugins = plugins_new(&config);
     yaml = xasprintf("gate: %lld\n%s", (long long)(intptr_t)&rig->gate,
                      options->more ? options->more : "");
-    rig->store = make_instance(rig, BUNDLED_DIR "/store-memory.so", "memory", "");
-    rig->probe = make_instance(rig, PLUGIN_DIR "/probe.so", "probe", yaml);
+    rig->store = rig_add(rig, BUNDLED_DIR "/store-memory.so", "memory", "");
+    rig->probe = rig_add(rig, PLUGIN_DIR "/probe.so", "probe", yaml);
     if (rig->probe)
         instance_set_store(rig->probe, rig->store);
     ASSERT(loop_spawn(rig->control) == 0);
 }
 
+void rig_run(struct rig *rig, struct instance *instance)
+{
+    struct outcome outcome;
+
+    rig_start(&outcome, rig, instance);
+    rig_wait_done(rig, &outcome);
+    ASSERT(outcome.error == FNG_OK);
+}
+
 void rig_begin(struct rig *rig)
 {
-    struct outcome store, probe;
-
-    rig_start(&store, rig, rig->store);
-    rig_wait_done(rig, &store);
-    rig_start(&probe, rig, rig->probe);
-    rig_wait_done(rig, &probe);
-    ASSERT(store.error == FNG_OK && probe.error == FNG_OK);
-    WAIT_UNTIL(rig, rig->committed > 0);
+    rig_run(rig, rig->store);
+    rig_run(rig, rig->probe);
+    rig_wait_committed(rig, 1);
 }
 
 static void free_plugins(void *arg)

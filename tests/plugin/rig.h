@@ -16,6 +16,7 @@ struct rig {
     struct conf_report report;
     /* What the sink has seen, under gate.lock. */
     unsigned begun, committed, upserts, endpoints;
+    char pushed[1024]; /* one line for each function and endpoint */
 };
 
 /* What a call-back brought; zero it before each call. */
@@ -35,6 +36,10 @@ struct rig_options {
 };
 
 void rig_make(struct rig *rig, const struct rig_options *options);
+/* One more instance, before loops run or on the control loop. NULL after a complaint in `report`.
+ */
+struct instance *rig_add(struct rig *rig, const char *path, const char *name, const char *yaml);
+void rig_run(struct rig *rig, struct instance *instance); /* starts it and waits until it runs */
 /* Starts store and probe, and waits until the first snapshot is in. */
 void rig_begin(struct rig *rig);
 /* Stops what runs, frees everything, opens all gates. */
@@ -45,6 +50,7 @@ void rig_free_plugins(struct rig *rig);
 /* Runs `run` on the control loop and waits for its end. */
 void rig_do(struct rig *rig, void (*run)(void *arg), void *arg);
 void rig_wait_done(struct rig *rig, const struct outcome *outcome);
+void rig_wait_committed(struct rig *rig, unsigned count);
 void rig_wait_entered(struct rig *rig, enum gate_op op, unsigned count);
 void rig_wait_left(struct rig *rig, enum gate_op op, unsigned count);
 

@@ -79,6 +79,8 @@ static void deltas_give_the_plugin_the_answer_of_the_sink(void **state)
     assert_int_equal(rig.begun, 1);
     assert_int_equal(rig.upserts, 1);
     assert_int_equal(rig.endpoints, 1);
+    assert_string_equal(rig.pushed, "function ns/seen x0\n"
+                                    "endpoint 0000000000000007 127.0.0.1:1 state 2\n");
     assert_deploy(&rig, "conflicts", FNG_E_CONFLICT,
                   "deploy failed without saying why: a conflict");
     rig_free(&rig);
@@ -463,6 +465,26 @@ static void stop_ends_although_stop_hangs(void **state)
     rig_free(&rig);
 }
 
+static void stop_is_told_although_every_control_thread_hangs(void **state)
+{
+    struct outcome first, second, stop;
+
+    (void)state;
+    RIG(rig, .config = {.control_threads = 2, .stop_timeout_ms = 200});
+    gate_set(&rig.gate, GATE_DEPLOY, 1);
+    rig_deploy(&first, &rig, "hangs", 0);
+    rig_deploy(&second, &rig, "waits-for-cancel", 0);
+    rig_wait_entered(&rig, GATE_DEPLOY, 2);
+    rig_stop(&stop, &rig, rig.probe);
+    rig_wait_done(&rig, &stop);
+    assert_int_equal(rig.gate.left[GATE_DRAIN], 1);
+    assert_int_equal(rig.gate.left[GATE_STOP], 1);
+    rig_free_plugins(&rig);
+    gate_set(&rig.gate, GATE_DEPLOY, 0);
+    rig_wait_left(&rig, GATE_DEPLOY, 2);
+    rig_free(&rig);
+}
+
 static void release(void *arg)
 {
     for (uint64_t id = 0; id < 8; id++)
@@ -506,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_call_may_return_when_the_control_loop_is_gone),
         cmocka_unit_test(stop_ends_although_drain_hangs),
         cmocka_unit_test(stop_ends_although_stop_hangs),
+        cmocka_unit_test(stop_is_told_although_every_control_thread_hangs),
         cmocka_unit_test(released_endpoints_are_told_however_full_the_lane),
     };
 

@@ -45,6 +45,21 @@ static void what_differs_in_nothing_is_loaded_once(void **state)
     assert_string_equal(plugin_descriptor(first)->name, "bad");
 }
 
+static void a_plugin_that_is_newer_is_read_as_far_as_known(void **state)
+{
+    struct plugin *plugin;
+    struct buf text;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(plugin_open(PLUGIN_DIR "/bad-newer.so", &plugin, &err), 0);
+    buf_init(&text, 0);
+    plugin_describe(plugin, &text);
+    (void)buf_add(&text, "", 1);
+    assert_non_null(strstr(buf_str(&text).ptr, "  second: a number between 0 and 10, default 5\n"));
+    buf_free(&text);
+}
+
 static void descriptors_are_checked_step_by_step(void **state)
 {
     static const char *const cases[][2] = {
@@ -240,6 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_differs_in_nothing_is_loaded_once),
+        cmocka_unit_test(a_plugin_that_is_newer_is_read_as_far_as_known),
         cmocka_unit_test(descriptors_are_checked_step_by_step),
         cmocka_unit_test(configuration_tables_are_checked),
         cmocka_unit_test(files_that_are_none_are_refused),
