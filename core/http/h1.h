@@ -47,8 +47,8 @@ const char *h1_reader_error(const struct h1_reader *reader);
 /* True between the first byte of a message and its end. */
 bool h1_reader_is_inside(const struct h1_reader *reader);
 
-/* Serialising. Flags and framing decide Content-Length, Transfer-Encoding, Connection, Upgrade (and
- * head->host, when set, Host); fields of these names in the head are not written.
+/* Serialising. Flags and framing decide Content-Length, Transfer-Encoding, Connection, Upgrade,
+ * Expect (and head->host, when set, Host); fields of these names in the head are not written.
  *   framing   LENGTH: Content-Length. CHUNKED: Transfer-Encoding. EOF: Connection: close.
  *             NONE: neither in a request; in a response Content-Length when has_length, else
  *             `Content-Length: 0` unless the response is bodiless by its status or method.

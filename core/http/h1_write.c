@@ -44,6 +44,8 @@ static bool is_own_field(const struct http_head *head, struct str name)
     switch (name.len) {
     case 4:
         return head->host.len > 0 && str_ieq(name, STR("Host"));
+    case 6:
+        return str_ieq(name, STR("Expect"));
     case 7:
         return str_ieq(name, STR("Upgrade"));
     case 10:
@@ -142,6 +144,8 @@ int h1_write_request(struct buf *out, const struct http_head *head)
     if (head->host.len > 0 || !http_head_find(head, STR("Host")))
         at = put_field(at, STR("Host"), head->host);
     at = put_fields(at, head);
+    if (head->expect_continue)
+        at = put_field(at, STR("Expect"), STR("100-continue"));
     at = put_framing(at, head, true);
     at = put(at, STR("\r\n"));
     buf_commit(out, (size_t)(at - start));
