@@ -15,6 +15,7 @@ enum {
     DRAIN_BYTES_MAX = 256 << 10, /* of a body that nobody wants any more */
     DRAIN_MS = 1000,
     LINGER_MS = 2000,
+    EXCHANGES_PER_TURN = 16,
     FRESH_DRAIN_MS = 1000 /* a new connection's time for its first byte when the server drains */
 };
 
@@ -36,6 +37,14 @@ void conn_leave(struct conn *conn)
         io_close_gently(conn->io, LINGER_MS);
     conn->io = NULL;
     conn_wake(conn);
+}
+
+/* Nothing can be sent or received any more. */
+static void conn_lose(struct conn *conn)
+{
+    if (conn->phase == CONN_EXCHANGE)
+        server_exchange_end(conn->exchange, STREAM_CLIENT_GONE);
+    conn_cut(conn);
 }
 
 static void conn_set_phase(struct conn *conn, enum conn_phase phase)
@@ -291,8 +300,10 @@ static void conn_feed(struct conn *conn, struct str data)
     bool from_surplus = buf_len(&conn->surplus) > 0;
     struct str input;
 
+    if (!conn->io)
+        return;
     if (from_surplus && buf_add_str(&conn->surplus, data) < 0) {
-        conn_cut(conn);
+        conn_lose(conn);
         return;
     }
     input = from_surplus ? buf_str(&conn->surplus) : data;
@@ -303,7 +314,7 @@ static void conn_feed(struct conn *conn, struct str data)
     if (from_surplus)
         buf_consume(&conn->surplus, buf_len(&conn->surplus) - input.len);
     else if (conn->io && buf_add_str(&conn->surplus, input) < 0)
-        conn_cut(conn);
+        conn_lose(conn);
     if (buf_len(&conn->surplus) == 0)
         buf_free(&conn->surplus); /* an idle connection keeps no memory */
 }
@@ -350,22 +361,24 @@ static void conn_step(struct loop_defer *defer)
     struct conn *conn = CONTAINER_OF(defer, struct conn, defer);
     struct exchange *ex;
 
-    for (;;) {
+    for (int i = 0; i < EXCHANGES_PER_TURN; i++) {
         ex = conn->exchange;
         if (conn->phase == CONN_EXCHANGE)
             server_exchange_flush(ex);
         conn_feed(conn, STR_NONE);
         ex = conn->exchange;
-        if (!ex || !ex->is_over || !ex->s.handler)
-            break;
+        if (!ex || !ex->is_over || !ex->s.handler) {
+            if (conn->io)
+                conn_ask(conn);
+            else
+                conn_free(conn, STREAM_CLIENT_GONE);
+            return;
+        }
         timer_cancel(&conn->timer);
         exchange_tell_done(ex);
         conn_after_exchange(conn);
     }
-    if (!conn->io)
-        conn_free(conn, STREAM_CLIENT_GONE);
-    else
-        conn_ask(conn);
+    conn_wake(conn); /* a long pipeline: the others get their turn */
 }
 
 /* ---- What the socket says ---- */
@@ -417,8 +430,7 @@ static void conn_on_eof(void *arg)
         ex->close_after = true;
         return;
     }
-    server_exchange_end(ex, STREAM_CLIENT_GONE);
-    conn_cut(conn);
+    conn_lose(conn);
 }
 
 static void conn_on_error(void *arg, int error)
@@ -426,12 +438,10 @@ static void conn_on_error(void *arg, int error)
     struct conn *conn = arg;
 
     (void)error;
-    if (conn->phase != CONN_EXCHANGE) {
+    if (conn->phase == CONN_EXCHANGE)
+        conn_lose(conn);
+    else
         conn_free(conn, STREAM_CLIENT_GONE);
-        return;
-    }
-    server_exchange_end(conn->exchange, STREAM_CLIENT_GONE);
-    conn_cut(conn);
 }
 
 static void conn_on_drained(void *arg)
@@ -453,6 +463,10 @@ static void conn_on_timeout(void *arg)
     if (conn->phase == CONN_DRAIN) {
         conn_set_phase(conn, CONN_CLOSED);
         conn_leave(conn);
+        return;
+    }
+    if (conn->phase == CONN_HEAD && !h1_reader_is_inside(conn->reader)) {
+        conn_free(conn, STREAM_CLIENT_TIMEOUT); /* only an empty line came */
         return;
     }
     conn->server->stats.timeouts++;

@@ -297,6 +297,10 @@ static void stream_op_finish(struct stream *s, const struct http_head *trailers)
         return;
     }
     ex->is_finished = true;
+    if (!is_tunnel) { /* what is left of the request's body is not the handler's any more */
+        ex->want_read = false;
+        timer_cancel(&ex->conn->timer);
+    }
     if (ex->framing == HTTP_BODY_CHUNKED && h1_write_last_chunk(&ex->out, trailers) < 0 &&
         h1_write_last_chunk(&ex->out, NULL) < 0) {
         exchange_abort(ex);

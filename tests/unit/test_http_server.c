@@ -64,6 +64,41 @@ static void pipelined_requests_are_answered_in_order(void **state)
     close(fd);
 }
 
+static void long_pipelines_are_served_to_the_end(void **state)
+{
+    struct peer *peer = *state;
+    int fd = peer_connect(peer);
+
+    for (int i = 0; i < 100; i++)
+        peer_send(fd, STR(GET("/early")));
+    for (int i = 0; i < 100; i++)
+        peer_expect(fd, EARLY);
+    close(fd);
+}
+
+static void a_pipeline_behind_a_pending_request_is_bounded(void **state)
+{
+    struct peer *peer = *state;
+    int fd = peer_connect(peer), sent = 0;
+    ssize_t n = 1;
+
+    peer_send(fd, STR(GET("/hold")));
+    while (n > 0 ||
+           errno == EINTR) { /* until the socket buffers are full: the server has stopped */
+        struct pollfd ready = {.fd = fd, .events = POLLOUT};
+
+        if (poll(&ready, 1, 200) == 0)
+            break;
+        n = send(fd, GET("/early"), strlen(GET("/early")), MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent++;
+    }
+    assert_true(sent > 100);
+    assert_int_equal(peer->started, 1);
+    peer_act(peer, peer_free_server);
+    assert_int_equal(peer_wait_end(peer, 1), STREAM_SHUTDOWN);
+    close(fd);
+}
+
 static void every_cut_of_the_input_gives_the_same_answers(void **state)
 {
     struct str input = STR("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab"
@@ -457,6 +492,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_connection_serves_one_request_after_the_other),
         TEST(pipelined_requests_are_answered_in_order),
+        TEST(long_pipelines_are_served_to_the_end),
+        TEST(a_pipeline_behind_a_pending_request_is_bounded),
         TEST(every_cut_of_the_input_gives_the_same_answers),
         TEST(answers_without_body_say_so),
         TEST(bodies_stream_both_ways_with_trailers),
