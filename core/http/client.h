@@ -35,6 +35,7 @@ enum call_error {
     CALL_NO_MEMORY
 };
 
+/* on_connected, on_drained, on_inform and on_half_closed may be NULL. */
 struct call_handler {
     /* The connection stands; request bytes go out now. */
     void (*on_connected)(void *arg);
@@ -46,6 +47,9 @@ struct call_handler {
     void (*on_head)(void *arg, const struct http_head *head);
     /* Answers call_read, as in stream.h. */
     void (*on_body)(void *arg, struct str data);
+    /* Tunnels, answers call_read: the peer has finished its side; on_end comes when ours is
+     * finished too. When NULL the end of one side ends the tunnel. */
+    void (*on_half_closed)(void *arg);
     void (*on_end)(void *arg, const struct http_head *trailers);
     void (*on_error)(void *arg, enum call_error error, const char *text);
 };
