@@ -118,6 +118,16 @@ void exchange_drop_endpoint(struct exchange *ex)
         endpoint_release(TAKE_PTR(ex->ep), ex->proxy->cell);
 }
 
+/* A body that can be kept whole is asked for before the connection stands: then it leaves in one
+ * piece with the head. */
+static bool is_small(const struct exchange *ex)
+{
+    const struct http_head *request = &ex->stream->request;
+
+    return request->framing == HTTP_BODY_LENGTH && !request->expect_continue &&
+           request->length <= ex->proxy->config.replay_max;
+}
+
 void exchange_call(struct exchange *ex, struct route_endpoint *ep, bool is_fresh)
 {
     struct proxy *proxy = ex->proxy;
@@ -142,6 +152,8 @@ void exchange_call(struct exchange *ex, struct route_endpoint *ep, bool is_fresh
         return;
     }
     relay_replay(ex);
+    if (is_small(ex))
+        relay_request(ex);
 }
 
 /* ---- Ending ---- */

@@ -70,6 +70,7 @@ struct exchange {
     /* The answer on its way down. */
     bool is_answer_asked, is_down_blocked;
 
+    bool is_connected; /* of the present call */
     bool is_streaming; /* the timer is the idle limit */
     bool is_stale_retried;
     unsigned attempts;

@@ -1,7 +1,7 @@
 /* What goes to whom: the head that the function gets, the head that the client gets.
  *
- * End-to-end fields are copied by http/message.h; here stand the fields that are the gateway's
- * own. Field by field: docs/invocation.md and RFC 9110 section 7.6.
+ * End-to-end fields are copied by http/message.h (RFC 9110 section 7.6.1); here stand the fields
+ * that are the gateway's own.
  */
 #include "base/sys.h"
 #include "proxy/exchange.h"

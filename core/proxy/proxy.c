@@ -108,6 +108,7 @@ static void admit(struct exchange *ex)
         return;
     }
     if (!route_fn_enter(fn, proxy->cell)) {
+        route_fn_refuse(fn, proxy->cell, fault_table[FAULT_TOO_MANY_REQUESTS].status);
         exchange_fail(ex, FAULT_TOO_MANY_REQUESTS);
         return;
     }

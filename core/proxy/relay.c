@@ -45,16 +45,9 @@ static const struct http_head *trailers_of(struct exchange *ex, const struct htt
 
 /* ---- Up: the client's body to the function ---- */
 
-/* Both ends of a tunnel must be seen; what the client still sends to a finished function is
- * read and dropped. */
-static bool is_up_open(const struct exchange *ex)
-{
-    return ex->call || ex->state == EXCHANGE_TUNNEL;
-}
-
 void relay_request(struct exchange *ex)
 {
-    if (ex->is_body_done || ex->is_body_asked || ex->is_up_blocked || !is_up_open(ex))
+    if (ex->is_body_done || ex->is_body_asked || ex->is_up_blocked || !ex->call)
         return;
     ex->is_body_asked = true;
     stream_read(ex->stream);
@@ -87,10 +80,6 @@ static void on_body(void *arg, struct str data)
     if (ex->state == EXCHANGE_ENDING)
         return;
     exchange_touch(ex);
-    if (ex->state == EXCHANGE_TUNNEL && !ex->call) {
-        relay_request(ex);
-        return;
-    }
     is_kept = retry_keep(ex, data);
     if (!ex->call) { /* parked between two attempts */
         if (!is_kept)
@@ -115,8 +104,6 @@ static void on_body_end(void *arg, const struct http_head *trailers)
     ex->trailers = trailers_of(ex, trailers);
     if (ex->call)
         call_finish(ex->call, ex->trailers);
-    else if (ex->state == EXCHANGE_TUNNEL)
-        ex->state = EXCHANGE_ENDING; /* the function's side has ended before */
 }
 
 static void on_up_drained(void *arg)
@@ -141,6 +128,7 @@ static void on_connected(void *arg)
 {
     struct exchange *ex = exchange_of(arg);
 
+    ex->is_connected = true;
     ex->connected_ns = sys_monotonic_ns();
     endpoint_report(ex->ep, true, loop_now_ms(ex->proxy->loop));
     relay_request(ex);
@@ -168,29 +156,36 @@ static bool is_stream(const struct http_head *head)
     return str_ieq(word, STR("text/event-stream")) || str_ieq(word, STR("application/x-ndjson"));
 }
 
+/* Sends the head on. 0 or why not: -EPIPE when the client is gone, which on_done will say. */
+static int respond(struct exchange *ex, const struct http_head *head)
+{
+    struct http_head *out = pool_alloc(&ex->stream->pool, sizeof(*out));
+    int r = out ? headers_response(ex, head, out) : -ENOMEM;
+
+    return r < 0 ? r : stream_respond(ex->stream, out);
+}
+
 static void on_head(void *arg, const struct http_head *head)
 {
     struct exchange *ex = exchange_of(arg);
-    struct http_head *out = pool_alloc(&ex->stream->pool, sizeof(*out));
+    bool is_tunnel = head->framing == HTTP_BODY_TUNNEL;
     int r;
 
     ex->first_byte_ns = sys_monotonic_ns();
-    r = out ? headers_response(ex, head, out) : -ENOMEM;
+    r = respond(ex, head);
+    if (r == -EPIPE)
+        return;
     if (r < 0) {
         exchange_fail(ex, r == -EBADMSG ? FAULT_UPSTREAM_INVALID : FAULT_NO_MEMORY);
         return;
     }
     ex->is_relayed = true;
-    ex->state = out->framing == HTTP_BODY_TUNNEL ? EXCHANGE_TUNNEL : EXCHANGE_ANSWERING;
+    ex->state = is_tunnel ? EXCHANGE_TUNNEL : EXCHANGE_ANSWERING;
     buf_free(&ex->replay);
-    if (ex->state == EXCHANGE_TUNNEL)
+    if (is_tunnel)
         ex->is_body_done = false; /* from now on there are bytes to read */
-    if (ex->state == EXCHANGE_TUNNEL || is_stream(head))
+    if (is_tunnel || is_stream(head))
         exchange_become_stream(ex);
-    if (stream_respond(ex->stream, out) < 0) {
-        exchange_fail(ex, FAULT_NO_MEMORY);
-        return;
-    }
     relay_request(ex);
     relay_answer(ex);
 }
@@ -217,18 +212,18 @@ static void on_down_drained(void *arg)
     relay_answer(ex);
 }
 
+/* A tunnel whose function has finished: what the client still has to say goes on. */
+static void on_half_closed(void *arg)
+{
+    stream_finish(exchange_of(arg)->stream, NULL);
+}
+
 static void on_answer_end(void *arg, const struct http_head *trailers)
 {
     struct exchange *ex = exchange_of(arg);
 
     ex->call = NULL;
     exchange_drop_endpoint(ex);
-    if (ex->state == EXCHANGE_TUNNEL && !ex->is_body_done) {
-        stream_finish(ex->stream, NULL);
-        ex->is_up_blocked = false;
-        relay_request(ex);
-        return;
-    }
     ex->state = EXCHANGE_ENDING;
     timer_cancel(&ex->timer); /* the server bounds how long the client may take for the rest */
     stream_finish(ex->stream, trailers_of(ex, trailers));
@@ -283,5 +278,6 @@ const struct call_handler relay_call_handler = {.on_connected = on_connected,
                                                 .on_inform = on_inform,
                                                 .on_head = on_head,
                                                 .on_body = on_answer,
+                                                .on_half_closed = on_half_closed,
                                                 .on_end = on_answer_end,
                                                 .on_error = on_call_error};

@@ -22,7 +22,7 @@ bool retry_may_repeat(enum http_method method)
 bool retry_keep(struct exchange *ex, struct str data)
 {
     bool is_whole = ex->body_bytes == buf_len(&ex->replay);
-    bool is_wanted = !ex->call || retry_may_repeat(ex->stream->request.method);
+    bool is_wanted = !ex->is_connected || retry_may_repeat(ex->stream->request.method);
 
     ex->body_bytes += data.len;
     if (ex->state != EXCHANGE_CALLING && ex->state != EXCHANGE_PARKED)

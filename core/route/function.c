@@ -234,3 +234,12 @@ void route_fn_leave(struct route_fn *fn, unsigned cell, unsigned code, double se
     if (cell_add32(&own->in_flight, -1) == 0 && route_fn_is_dropped(fn))
         reap_post(fn->table, cell);
 }
+
+void route_fn_refuse(struct route_fn *fn, unsigned cell, unsigned code)
+{
+    struct fn_cell *own = &fn->cells[cell];
+
+    cell_add(&own->started, 1);
+    cell_add(&own->completed, 1);
+    stats_count(own, code, 0);
+}

@@ -124,6 +124,8 @@ bool route_fn_is_held(const struct route_fn *fn);
 bool route_fn_enter(struct route_fn *fn, unsigned cell);
 /* Counts it out, with its status and duration. `code` 0: not counted as an invocation. */
 void route_fn_leave(struct route_fn *fn, unsigned cell, unsigned code, double seconds);
+/* Counts a request that was answered without entering, such as a 429. */
+void route_fn_refuse(struct route_fn *fn, unsigned cell, unsigned code);
 
 /* Least in flight of two among the ready endpoints that are not ejected and below their limit; NULL
  * when there is none (park, or 503), when the function is held, or when others of this loop wait

@@ -268,11 +268,12 @@ struct route_fn *route_fn_put(struct route_table *table, struct str ns, struct s
 {
     struct route_fn *fn = route_lookup(table, ns, name);
     struct dir_key key;
+    bool is_valid;
 
     if (fn)
         return fn;
-    if (!key_make(&key, ns, name))
-        ASSERT(!"a name of 1 to 255 bytes");
+    is_valid = key_make(&key, ns, name);
+    ASSERT(is_valid);
     fn = fn_new(table, &key, name.len);
     fn->hash = hash_bytes(key.bytes, key.len);
     atomic_init(&fn->set, set_new(0));
