@@ -15,10 +15,12 @@ struct image {
     size_t len;
 };
 
-/* `count` elements of `size` bytes at `offset`, or NULL. */
+/* `count` elements of `size` bytes at `offset`; NULL when they are not inside or not aligned. */
 static const void *part(const struct image *image, uint64_t offset, uint64_t count, uint64_t size)
 {
-    if (offset > image->len || (size && count > (image->len - offset) / size))
+    if (offset > image->len || count > (image->len - offset) / size)
+        return NULL;
+    if (size > 1 && offset % sizeof(uint64_t) != 0)
         return NULL;
     return image->bytes + offset;
 }

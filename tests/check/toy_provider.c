@@ -142,16 +142,36 @@ static void load_id(void *arg, struct fng_str value, uint64_t version)
     free(text);
 }
 
+static bool is_in_list(const struct replica *list, uint64_t id)
+{
+    while (list && list->id != id)
+        list = list->next;
+    return list != NULL;
+}
+
+/* Replicas that have left do not count: that is the fault. */
+static bool is_in_use(const struct toy *toy, uint64_t id)
+{
+    for (const struct toy_function *f = toy->functions; f; f = f->next)
+        if (is_in_list(f->running, id))
+            return true;
+    return false;
+}
+
 /* An id is stored before it is used, so that no later process gives it again. */
 static uint64_t next_id(struct toy *toy, const struct toy_function *f)
 {
     char text[32];
     uint64_t id = 1;
 
-    if (has_fault(toy, "duplicate-ids") || has_fault(toy, "reused-ids")) {
-        /* provider/ids-are-distinct, provider/ids-are-never-reused */
-        for (const struct replica *r = f->running; r; r = r->next)
-            id += r->id >= id ? r->id : 0;
+    if (has_fault(toy, "duplicate-ids")) { /* provider/ids-are-distinct */
+        while (is_in_list(f->running, id))
+            id++;
+        return id;
+    }
+    if (has_fault(toy, "reused-ids")) { /* provider/ids-are-never-reused */
+        while (is_in_use(toy, id))
+            id++;
         return id;
     }
     snprintf(text, sizeof(text), "%llu", (unsigned long long)++toy->last_id);

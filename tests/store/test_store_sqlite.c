@@ -1,9 +1,6 @@
 /* store-sqlite: what the conformance suite cannot know: its file, damage to it, a full disk, other
  * processes, and kill -9 between an acknowledgement and the next. */
-#include "host.h"
-#include "settings.h"
-
-#include <fngate/store.h>
+#include "fixture.h"
 
 /* After the SDK: cmocka has a macro named fail. */
 #include <setjmp.h>
@@ -13,9 +10,6 @@
 
 #include <cmocka.h>
 
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -25,109 +19,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct fng_plugin *plugin;
-
-/* One instance in a folder of its own. */
-struct fixture {
-    char dir[64];
-    char file[128];
-    struct settings settings;
-    struct host *host;
-    struct instance instance;
-    struct call call; /* the last one */
-};
-
-static void open_instance(struct fixture *f)
-{
-    f->host = host_new("state", f->dir, "", NULL, NULL);
-    assert_null(instance_open(&f->instance, plugin, f->host, &f->settings));
-}
-
-static void close_instance(struct fixture *f)
-{
-    instance_drain(&f->instance);
-    instance_stop(&f->instance);
-    instance_close(&f->instance);
-    host_free(f->host);
-}
-
-static int32_t start(struct fixture *f)
-{
-    return instance_start(&f->instance, &f->call);
-}
-
-static int make_folder(void **state)
-{
-    struct fixture *f = must_zalloc(sizeof(*f));
-
-    snprintf(f->dir, sizeof(f->dir), "/tmp/fngate-store-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->file, sizeof(f->file), "%s/state.db", f->dir);
-    open_instance(f);
-    *state = f;
-    return 0;
-}
-
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st;
-    (void)flag;
-    (void)ftw;
-    return remove(path);
-}
-
-static int remove_folder(void **state)
-{
-    struct fixture *f = *state;
-
-    close_instance(f);
-    nftw(f->dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-    settings_free(&f->settings);
-    free(f);
-    return 0;
-}
-
-static const struct fng_store_ops *ops(void)
-{
-    return plugin->operations;
-}
-
-static int32_t put(struct fixture *f, const char *key, struct fng_str value, uint64_t expected)
-{
-    uint64_t version;
-    int32_t error;
-
-    call_begin(&f->call, f->host, 10000);
-    error = ops()->put(f->instance.self, fng_str_from(key), value, expected, &version);
-    call_end(&f->call);
-    return error;
-}
-
 static int32_t lease(struct fixture *f, const char *owner, uint32_t ttl_ms)
 {
     int32_t error;
 
     call_begin(&f->call, f->host, 10000);
-    error = ops()->lease(f->instance.self, FNG_STR("leader"), fng_str_from(owner), ttl_ms);
+    error = store_ops()->lease(f->instance.self, FNG_STR("leader"), fng_str_from(owner), ttl_ms);
     call_end(&f->call);
     return error;
-}
-
-static void keep_version(void *arg, struct fng_str value, uint64_t version)
-{
-    (void)value;
-    *(uint64_t *)arg = version;
-}
-
-/* Version of the key, 0 when there is none. */
-static uint64_t version_of(struct fixture *f, const char *key)
-{
-    uint64_t version = 0;
-
-    call_begin(&f->call, f->host, 10000);
-    ops()->get(f->instance.self, fng_str_from(key), keep_version, &version);
-    call_end(&f->call);
-    return version;
 }
 
 static void write_file(const char *file, long offset, const char *text)
@@ -381,7 +280,7 @@ static void nothing_acknowledged_is_lost_by_kill_9(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_new, fixture_free)
     const struct CMUnitTest tests[] = {
         TEST(files_are_for_the_owner_alone),
         TEST(a_newer_schema_is_refused),
@@ -395,15 +294,9 @@ int main(void)
         TEST(a_lease_of_an_earlier_boot_is_void),
         TEST(nothing_acknowledged_is_lost_by_kill_9),
     };
-    void *handle = dlopen(PLUGIN_FILE, RTLD_NOW | RTLD_LOCAL);
-    fng_plugin_entry_f *entry;
 
-    if (!handle) {
-        fprintf(stderr, "%s\n", dlerror());
+    if (!fixture_load())
         return 1;
-    }
-    *(void **)&entry = dlsym(handle, FNG_PLUGIN_ENTRY_NAME);
-    plugin = entry(FNG_ABI_VERSION);
     signal(SIGXFSZ, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
