@@ -12,7 +12,13 @@ enum gate_op {
     GATE_STOP,
     GATE_UNLOAD,
     GATE_DEPLOY,
+    GATE_UPDATE,
+    GATE_REMOVE,
     GATE_SCALE,
+    GATE_ACTIVATE,
+    GATE_USAGE,
+    GATE_SECRET_SET,
+    GATE_SECRET_REMOVE,
     GATE_LOGS,
     GATE_WATCH,
     GATE_RELEASED,
@@ -24,7 +30,7 @@ struct gate {
     pthread_cond_t changed;
     int is_closed[GATE_OPS];
     unsigned entered[GATE_OPS], left[GATE_OPS];
-    int32_t answer; /* what a service said after the gate had opened */
+    int32_t answer; /* what a service said to the last who left */
 };
 
 static inline void gate_enter(struct gate *gate, enum gate_op op)
@@ -37,12 +43,18 @@ static inline void gate_enter(struct gate *gate, enum gate_op op)
     pthread_mutex_unlock(&gate->lock);
 }
 
-static inline void gate_leave(struct gate *gate, enum gate_op op)
+static inline void gate_leave_with(struct gate *gate, enum gate_op op, int32_t answer)
 {
     pthread_mutex_lock(&gate->lock);
     gate->left[op]++;
+    gate->answer = answer;
     pthread_cond_broadcast(&gate->changed);
     pthread_mutex_unlock(&gate->lock);
+}
+
+static inline void gate_leave(struct gate *gate, enum gate_op op)
+{
+    gate_leave_with(gate, op, 0);
 }
 
 static inline void gate_set(struct gate *gate, enum gate_op op, int is_closed)

@@ -183,8 +183,7 @@ static int32_t wait_for_cancel(const struct probe *probe)
 
     gate_enter(gate_of(probe), GATE_DEPLOY);
     (void)poll(&fd, 1, -1);
-    gate_of(probe)->answer = host->cancelled(host->instance);
-    gate_leave(gate_of(probe), GATE_DEPLOY);
+    gate_leave_with(gate_of(probe), GATE_DEPLOY, host->cancelled(host->instance));
     return FNG_E_CANCELLED;
 }
 
@@ -196,8 +195,7 @@ static int32_t probe_deploy(void *self, const struct fng_function *function)
 
     if (is_named(name, "hangs")) {
         gate_enter(gate_of(probe), GATE_DEPLOY);
-        gate_of(probe)->answer = push(probe, name);
-        gate_leave(gate_of(probe), GATE_DEPLOY);
+        gate_leave_with(gate_of(probe), GATE_DEPLOY, push(probe, name));
     }
     if (is_named(name, "returns-42"))
         return 42;
@@ -217,11 +215,48 @@ static int32_t probe_deploy(void *self, const struct fng_function *function)
     return FNG_OK;
 }
 
+static int32_t probe_update(void *self, const struct fng_function *function)
+{
+    (void)function;
+    pass(self, GATE_UPDATE);
+    return FNG_OK;
+}
+
+static int32_t probe_remove(void *self, struct fng_str ns, struct fng_str name, uint64_t generation)
+{
+    (void)ns, (void)name, (void)generation;
+    pass(self, GATE_REMOVE);
+    return FNG_OK;
+}
+
 static int32_t probe_scale(void *self, struct fng_str ns, struct fng_str name, uint32_t replicas,
                            uint64_t generation)
 {
     (void)ns, (void)name, (void)replicas, (void)generation;
     pass(self, GATE_SCALE);
+    return FNG_OK;
+}
+
+static int32_t probe_activate(void *self, struct fng_str ns, struct fng_str name, uint32_t replicas,
+                              uint64_t generation)
+{
+    (void)ns, (void)name, (void)replicas, (void)generation;
+    pass(self, GATE_ACTIVATE);
+    return FNG_OK;
+}
+
+static int32_t probe_secret_set(void *self, struct fng_str ns, struct fng_str name,
+                                struct fng_str value, uint32_t mode)
+{
+    (void)ns, (void)name, (void)value, (void)mode;
+    pass(self, GATE_SECRET_SET);
+    return FNG_OK;
+}
+
+static int32_t probe_secret_remove(void *self, struct fng_str ns, struct fng_str name)
+{
+    (void)ns, (void)name;
+    pass(self, GATE_SECRET_REMOVE);
     return FNG_OK;
 }
 
@@ -234,7 +269,8 @@ static void probe_released(void *self, uint64_t endpoint_id, uint64_t generation
 static int32_t probe_usage(void *self, struct fng_str ns, struct fng_str name,
                            struct fng_usage *ret)
 {
-    (void)self, (void)ns, (void)name;
+    (void)ns, (void)name;
+    pass(self, GATE_USAGE);
     ret->memory_bytes = 4096;
     return FNG_OK;
 }
@@ -259,8 +295,12 @@ static const struct fng_provider_ops operations = {
     .size = sizeof(operations),
     .orchestration = "probe",
     .deploy = probe_deploy,
+    .update = probe_update,
+    .remove = probe_remove,
     .scale = probe_scale,
-    .activate = probe_scale,
+    .activate = probe_activate,
+    .secret_set = probe_secret_set,
+    .secret_remove = probe_secret_remove,
     .endpoint_released = probe_released,
     .logs = probe_logs,
     .watch = probe_watch,

@@ -287,6 +287,7 @@ void on_plain(void *arg, const struct plugin_result *result)
 {
     struct outcome *outcome = arg;
 
+    outcome->answers++;
     outcome->error = result->error;
     outcome->retry_after_ms = result->retry_after_ms;
     keep(outcome->field, sizeof(outcome->field), result->field);
@@ -357,6 +358,58 @@ void rig_deploy(struct outcome *outcome, struct rig *rig, const char *name, int6
 {
     order_do(outcome, rig, do_deploy,
              (struct order){.instance = rig->probe, .name = name, .deadline_ms = deadline_ms});
+}
+
+static void do_update(void *arg)
+{
+    const struct order *order = arg;
+    struct fng_function function = {.size = sizeof(function)};
+    struct fn_spec *spec = fn_spec_new(&function);
+
+    provider_update(order->instance, spec, 0, on_plain, order->outcome);
+    fn_spec_unref(spec);
+}
+
+void rig_update(struct outcome *outcome, struct rig *rig)
+{
+    order_do(outcome, rig, do_update, (struct order){.instance = rig->probe});
+}
+
+static void do_remove(void *arg)
+{
+    const struct order *order = arg;
+
+    provider_remove(order->instance, STR("ns"), STR("f"), 2, 0, on_plain, order->outcome);
+}
+
+void rig_remove(struct outcome *outcome, struct rig *rig)
+{
+    order_do(outcome, rig, do_remove, (struct order){.instance = rig->probe});
+}
+
+static void do_secret_set(void *arg)
+{
+    const struct order *order = arg;
+
+    provider_secret_set(order->instance, STR("ns"), STR("key"), STR("value"), FNG_SECRET_CREATE, 0,
+                        on_plain, order->outcome);
+}
+
+void rig_secret_set(struct outcome *outcome, struct rig *rig)
+{
+    order_do(outcome, rig, do_secret_set, (struct order){.instance = rig->probe});
+}
+
+static void do_secret_remove(void *arg)
+{
+    const struct order *order = arg;
+
+    provider_secret_remove(order->instance, STR("ns"), STR("key"), 0, on_plain, order->outcome);
+}
+
+void rig_secret_remove(struct outcome *outcome, struct rig *rig)
+{
+    order_do(outcome, rig, do_secret_remove, (struct order){.instance = rig->probe});
 }
 
 static void do_scale(void *arg)

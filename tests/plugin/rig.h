@@ -23,6 +23,7 @@ struct rig {
 struct outcome {
     struct rig *rig;
     bool is_done; /* under gate.lock */
+    unsigned answers;
     int32_t error;
     uint32_t retry_after_ms;
     char field[32], text[256], value[64];
@@ -62,6 +63,10 @@ void on_value(void *arg, const struct plugin_result *result, struct str value, u
 
 /* Calls; the outcome arrives later. */
 void rig_deploy(struct outcome *outcome, struct rig *rig, const char *name, int64_t deadline_ms);
+void rig_update(struct outcome *outcome, struct rig *rig);
+void rig_remove(struct outcome *outcome, struct rig *rig);
+void rig_secret_set(struct outcome *outcome, struct rig *rig);
+void rig_secret_remove(struct outcome *outcome, struct rig *rig);
 void rig_scale(struct outcome *outcome, struct rig *rig, const char *name);
 void rig_activate(struct outcome *outcome, struct rig *rig, const char *name);
 void rig_usage(struct outcome *outcome, struct rig *rig);

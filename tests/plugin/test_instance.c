@@ -465,6 +465,97 @@ static void stop_ends_although_stop_hangs(void **state)
     rig_free(&rig);
 }
 
+static void call_scale(struct outcome *outcome, struct rig *rig)
+{
+    rig_scale(outcome, rig, "f");
+}
+
+static void call_activate(struct outcome *outcome, struct rig *rig)
+{
+    rig_activate(outcome, rig, "f");
+}
+
+static void call_logs(struct outcome *outcome, struct rig *rig)
+{
+    rig_logs(outcome, rig, 0);
+}
+
+static void stop_ends_whatever_hangs(void **state)
+{
+    static const struct {
+        enum gate_op op;
+        void (*call)(struct outcome *outcome, struct rig *rig);
+    } cases[] = {{GATE_UPDATE, rig_update},
+                 {GATE_REMOVE, rig_remove},
+                 {GATE_SCALE, call_scale},
+                 {GATE_ACTIVATE, call_activate},
+                 {GATE_USAGE, rig_usage},
+                 {GATE_SECRET_SET, rig_secret_set},
+                 {GATE_SECRET_REMOVE, rig_secret_remove},
+                 {GATE_LOGS, call_logs}};
+    enum { CASES = sizeof(cases) / sizeof(cases[0]) };
+    static struct rig rigs[CASES];
+
+    (void)state;
+    for (size_t i = 0; i < CASES; i++) {
+        struct rig *rig = &rigs[i];
+        struct outcome hung, stop;
+
+        rig_make(rig, &(struct rig_options){.config = {.stop_timeout_ms = 100}});
+        rig_begin(rig);
+        gate_set(&rig->gate, cases[i].op, 1);
+        cases[i].call(&hung, rig);
+        rig_wait_entered(rig, cases[i].op, 1);
+        rig_stop(&stop, rig, rig->probe);
+        rig_wait_done(rig, &stop);
+        assert_int_equal(stop.error, FNG_E_TIMEOUT);
+        assert_int_equal(hung.error, FNG_E_CANCELLED);
+        assert_int_equal(rig->gate.left[GATE_STOP], 1);
+        rig_free_plugins(rig);
+        gate_set(&rig->gate, cases[i].op, 0);
+        rig_wait_left(rig, cases[i].op, 1);
+        rig_free(rig);
+        assert_int_equal(hung.answers, 1);
+    }
+}
+
+static void stop_ends_although_watch_hangs(void **state)
+{
+    static struct rig rig;
+    struct outcome stop;
+
+    (void)state;
+    rig_make(&rig, &(struct rig_options){.config = {.stop_timeout_ms = 100}});
+    gate_set(&rig.gate, GATE_WATCH, 1);
+    rig_begin(&rig);
+    rig_wait_entered(&rig, GATE_WATCH, 1);
+    rig_stop(&stop, &rig, rig.probe);
+    rig_wait_done(&rig, &stop);
+    assert_int_equal(stop.error, FNG_E_TIMEOUT);
+    rig_free_plugins(&rig);
+    gate_set(&rig.gate, GATE_WATCH, 0);
+    rig_wait_left(&rig, GATE_WATCH, 1);
+    rig_free(&rig);
+}
+
+static void every_call_is_answered_once_however_return_and_deadline_race(void **state)
+{
+    enum { CALLS = 300 };
+    static struct outcome outcomes[CALLS];
+
+    (void)state;
+    RIG(rig, .more = "");
+    for (size_t i = 0; i < CALLS; i++) {
+        rig_deploy(&outcomes[i], &rig, "waits-for-cancel", 1); /* returns when that cancels it */
+        rig_wait_done(&rig, &outcomes[i]);
+    }
+    rig_free(&rig);
+    for (size_t i = 0; i < CALLS; i++) {
+        assert_int_equal(outcomes[i].answers, 1);
+        assert_true(outcomes[i].error == FNG_E_TIMEOUT || outcomes[i].error == FNG_E_CANCELLED);
+    }
+}
+
 static void stop_is_told_although_every_control_thread_hangs(void **state)
 {
     struct outcome first, second, stop;
@@ -528,6 +619,9 @@ int main(void)
         cmocka_unit_test(a_call_may_return_when_the_control_loop_is_gone),
         cmocka_unit_test(stop_ends_although_drain_hangs),
         cmocka_unit_test(stop_ends_although_stop_hangs),
+        cmocka_unit_test(stop_ends_whatever_hangs),
+        cmocka_unit_test(stop_ends_although_watch_hangs),
+        cmocka_unit_test(every_call_is_answered_once_however_return_and_deadline_race),
         cmocka_unit_test(stop_is_told_although_every_control_thread_hangs),
         cmocka_unit_test(released_endpoints_are_told_however_full_the_lane),
     };
