@@ -267,6 +267,36 @@ static inline void peer_wait_started(struct peer *peer, unsigned n)
     pthread_mutex_unlock(&peer->lock);
 }
 
+static inline unsigned peer_started(struct peer *peer)
+{
+    unsigned started;
+
+    pthread_mutex_lock(&peer->lock);
+    started = peer->started;
+    pthread_mutex_unlock(&peer->lock);
+    return started;
+}
+
+static inline unsigned peer_ended(struct peer *peer)
+{
+    unsigned ended;
+
+    pthread_mutex_lock(&peer->lock);
+    ended = peer->ended;
+    pthread_mutex_unlock(&peer->lock);
+    return ended;
+}
+
+static inline bool peer_is_drained(struct peer *peer)
+{
+    bool is_drained;
+
+    pthread_mutex_lock(&peer->lock);
+    is_drained = peer->is_drained;
+    pthread_mutex_unlock(&peer->lock);
+    return is_drained;
+}
+
 /* ---- The client ---- */
 
 static inline int peer_connect(const struct peer *peer)
@@ -332,6 +362,23 @@ static inline void peer_expect(int fd, const char *want)
     }
     strip_dates(text);
     assert_string_equal(text, want);
+}
+
+/* Sends, and reads what comes until it ends with `tail`: true; false when the connection ends or
+ * resets before, at whatever point. */
+static inline bool peer_try(int fd, struct str data, const char *tail)
+{
+    char text[8192];
+    size_t len = 0, want = strlen(tail);
+    ssize_t n = send(fd, data.ptr, data.len, MSG_NOSIGNAL);
+
+    while (n > 0 && len < sizeof(text)) {
+        n = peer_read(fd, text + len, 1);
+        len += n > 0 ? (size_t)n : 0;
+        if (len >= want && memcmp(text + len - want, tail, want) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* The server has closed without another byte. */

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/sys.h"
 #include "unit/h1_transcript.h"
 
 #include <stdlib.h>
@@ -454,6 +455,59 @@ static void responses_depend_on_the_request(void **state)
     CHECK_ALL(&setting, upgrade);
 }
 
+static unsigned allocations_left;
+
+static void *failing_realloc(void *ptr, size_t size)
+{
+    return allocations_left == 0 ? NULL : (allocations_left--, realloc(ptr, size));
+}
+
+/* Reads one request octet by octet; the last event. */
+static enum h1_event read_short_of_memory(struct h1_reader *reader, struct pool *pool,
+                                          struct str text)
+{
+    enum h1_event event = H1_MORE;
+
+    h1_reader_begin(reader, pool, HTTP_OTHER, false);
+    for (size_t i = 0; i < text.len; i++) {
+        struct str input = str_sub(text, i, 1), data;
+
+        do
+            event = h1_reader_next(reader, &input, &data);
+        while (event == H1_HEAD || event == H1_BODY);
+        if (event != H1_MORE)
+            break;
+    }
+    return event;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    struct http_limits limits = http_limits_default;
+    struct h1_reader *reader;
+    enum h1_event event = H1_MORE;
+    struct pool pool;
+
+    (void)state;
+    sys.realloc = failing_realloc;
+    for (unsigned n = 0; event != H1_END; n++) {
+        assert_true(n < 100);
+        allocations_left = n;
+        reader = h1_reader_new(true, &limits);
+        if (!reader)
+            continue;
+        pool_init(&pool, 0);
+        event = read_short_of_memory(reader, &pool, STR(CHUNKED("1\r\na\r\n0\r\nT: v\r\n\r\n")));
+        if (event != H1_END) {
+            assert_int_equal(event, H1_ERROR);
+            assert_int_equal(h1_reader_error_status(reader), 503);
+        }
+        h1_reader_free(reader);
+        pool_free(&pool);
+    }
+    sys_reset();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -468,6 +522,7 @@ int main(void)
         cmocka_unit_test(connection_options_are_understood),
         cmocka_unit_test(responses_follow_the_grammar),
         cmocka_unit_test(responses_depend_on_the_request),
+        cmocka_unit_test(every_allocation_may_fail),
     };
 
     return cmocka_run_group_tests_name("http reader", tests, NULL, NULL);

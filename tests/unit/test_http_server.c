@@ -93,7 +93,7 @@ static void a_pipeline_behind_a_pending_request_is_bounded(void **state)
         sent++;
     }
     assert_true(sent > 100);
-    assert_int_equal(peer->started, 1);
+    assert_int_equal(peer_started(peer), 1);
     peer_act(peer, peer_free_server);
     assert_int_equal(peer_wait_end(peer, 1), STREAM_SHUTDOWN);
     close(fd);
@@ -463,7 +463,7 @@ static void draining_lets_exchanges_finish(void **state)
     peer_wait_started(peer, 2);
     peer_act(peer, drain);
     peer_expect_end(idle);
-    assert_false(peer->is_drained);
+    assert_false(peer_is_drained(peer));
     peer_send(busy, STR("b"));
     peer_expect(busy, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n"
                       "Connection: close\r\n\r\nab");
@@ -484,6 +484,49 @@ static void freeing_ends_what_is_under_way(void **state)
     peer_act(peer, peer_free_server);
     assert_int_equal(peer_wait_end(peer, 1), STREAM_SHUTDOWN);
     peer_expect_cut(fd);
+}
+
+static atomic_int allocations_left;
+
+/* Only the loop's thread runs short: the test itself goes on. */
+static void *failing_realloc(void *ptr, size_t size)
+{
+    if (loop_current() && atomic_fetch_sub(&allocations_left, 1) <= 0)
+        return NULL;
+    return realloc(ptr, size);
+}
+
+/* Each exchange fails in its own way, but every stream ends and the server goes on. */
+static void every_allocation_may_fail(void **state)
+{
+    struct str request =
+        STR("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab" GET("/inform"));
+    struct peer *peer = *state;
+    unsigned n = 0;
+    int fd;
+
+    peer_stop(peer);
+    sys.realloc = failing_realloc;
+    atomic_store(&allocations_left, 1 << 20);
+    peer_start_server(peer, &server_config_default);
+    for (bool was_served = false; !was_served; n++) {
+        assert_true(n < 200);
+        atomic_store(&allocations_left, n);
+        fd = peer_connect(peer);
+        was_served = peer_try(fd, request, "\r\n\r\na");
+        close(fd);
+    }
+    assert_true(n > 5);
+    atomic_store(&allocations_left, 1 << 20);
+    fd = peer_connect(peer);
+    peer_send(fd, STR(GET("/early")));
+    peer_expect(fd, EARLY);
+    close(fd);
+    peer_act(peer, peer_free_server);
+    assert_int_equal(peer_started(peer), peer_ended(peer));
+    peer_stop(peer);
+    sys_reset();
+    peer_start_server(peer, &server_config_default);
 }
 
 int main(void)
@@ -516,6 +559,7 @@ int main(void)
         TEST(above_the_maximum_the_oldest_idle_connection_goes),
         TEST(newcomers_wait_while_all_connections_are_busy),
         TEST(draining_lets_exchanges_finish),
+        TEST(every_allocation_may_fail),
         TEST(freeing_ends_what_is_under_way),
     };
 

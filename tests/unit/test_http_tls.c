@@ -244,7 +244,7 @@ static void plain_http_on_the_tls_port_is_cut(void **state)
     peer_send(fd, STR(GET("/early")));
     while (peer_read(fd, &byte, 1) > 0) /* perhaps an alert */
         ;
-    assert_int_equal(f->peer.started, 0);
+    assert_int_equal(peer_started(&f->peer), 0);
     close(fd);
 }
 
