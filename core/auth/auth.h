@@ -1,5 +1,5 @@
 /* Who may do what: principals, permissions per route, HTTP basic authentication.
- * Immutable after it was made, so any loop may ask. */
+ * Any loop may ask: what it knows is immutable, only the count of wrong tries is shared. */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
 
@@ -22,8 +22,8 @@ enum permission {
 
 struct auth;
 
-/* Reads user and password from the two files, trimmed. Refuses missing, empty, and world-readable
- * files. 0 or negative errno with a text. Further principals may be added while it is set up. */
+/* Reads user and password from the two files, trimmed. Refuses files that are missing, empty, or
+ * open to every user of the machine. 0 or negative errno with a text that says what to run. */
 int auth_new_basic(const char *user_file, const char *password_file, struct auth **ret,
                    struct err *err);
 /* Everybody may do everything. */
@@ -38,7 +38,8 @@ enum auth_verdict {
 };
 /* Judges the Authorization field. *ret_principal (name, may be NULL) is valid as long as `auth`.
  * Both user and password are hashed and compared in constant time. `peer` throttles guessing: after
- * 20 wrong tries within a minute from one address. */
+ * 20 wrong tries within a minute no credentials from that address are looked at until the minute
+ * is over. A request without credentials is no try. */
 enum auth_verdict auth_check(struct auth *auth, const struct http_head *request,
                              enum permission permission, struct str peer,
                              struct str *ret_principal);
