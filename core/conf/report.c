@@ -16,8 +16,7 @@ void conf_report_free(struct conf_report *report)
 }
 
 /* Control bytes of the input must not forge a line of the report. */
-static void __attribute__((format(printf, 2, 0)))
-add_line(struct buf *out, const char *format, va_list args)
+static void add_line(struct buf *out, const char *format, va_list args)
 {
     char text[2048];
     size_t len;
@@ -31,9 +30,8 @@ add_line(struct buf *out, const char *format, va_list args)
     (void)buf_add(out, "\n", 1);
 }
 
-static void __attribute__((format(printf, 6, 0)))
-complain(struct conf_report *report, const struct conf_doc *doc, int line, const char *who,
-         const char *grade, const char *format, va_list args)
+static void complain(struct conf_report *report, const struct conf_doc *doc, int line,
+                     const char *who, const char *grade, const char *format, va_list args)
 {
     if (doc && line > 0)
         (void)buf_printf(&report->text, "%s:%d: ", doc->file, line);

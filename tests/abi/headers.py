@@ -8,7 +8,7 @@ import sys
 
 INCLUDE = pathlib.Path(__file__).resolve().parents[2] / "sdk" / "include"
 WARNINGS = ["-Wall", "-Wextra", "-pedantic-errors", "-Werror", "-fsyntax-only", "-Wshadow",
-            "-Wundef", "-Wformat=2"]
+            "-Wundef"]
 NEEDED = {"gcc": ["-std=c99", "-x", "c"], "g++": ["-std=c++17", "-x", "c++"]}
 WHERE_THERE = {"clang": ["-std=c99", "-x", "c"], "clang++": ["-std=c++17", "-x", "c++"]}
 

@@ -136,7 +136,6 @@ struct fng_host {
 #    define FNG_PRINTF(f, a)
 #endif
 
-FNG_PRINTF(3, 0)
 static inline struct fng_str fng_vformat(char *buf, size_t cap, const char *format, va_list args)
 {
     int n = vsnprintf(buf, cap, format, args);

@@ -92,11 +92,11 @@ struct fng_plugin {
     /* All keys are bound: check what one key alone cannot say. Pure: no I/O, no threads, also run
      * by `fngate check`. Main thread. */
     int32_t (*config_complete)(void *self);
-    /* Connect, recover, begin. On a lane thread; may block up to the start deadline (30 s). */
+    /* Connect, recover, begin. Control lane; may block up to the start deadline (30 s). */
     int32_t (*start)(void *self);
-    /* No new operations will come; finish soon. On a lane thread, while others may still run. */
+    /* No new operations will come; finish soon. Control lane. */
     void (*drain)(void *self);
-    /* All operations have returned or were given up; join your own threads. On a lane thread. */
+    /* All operations have returned or were given up; join your own threads. Control lane. */
     void (*stop)(void *self);
     /* Free what `self` points to; the gateway frees self. Main thread; after a failed load or
      * config_complete too. */
