@@ -55,6 +55,7 @@ struct server *server_new(struct loop *loop, const struct server_config *config,
     server->on_request = on_request;
     server->arg = arg;
     tls_context_ref(config->tls);
+    buf_init(&server->gathered, 0);
     list_init(&server->listeners);
     list_init(&server->busy);
     list_init(&server->idle);
@@ -238,6 +239,7 @@ void server_free(struct server *server)
         conn_free(CONTAINER_OF(server->busy.next, struct conn, node), STREAM_SHUTDOWN);
     loop_undefer(&server->drained_defer);
     tls_context_unref(server->config.tls);
+    buf_free(&server->gathered);
     mem_free(server);
 }
 

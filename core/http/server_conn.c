@@ -14,6 +14,7 @@ enum {
     SURPLUS_MAX = 4 << 16,       /* that, and what one read may add */
     DRAIN_BYTES_MAX = 256 << 10, /* of a body that nobody wants any more */
     DRAIN_MS = 1000,
+    GATHER_BELOW = 4096,
     LINGER_MS = 2000,
     EXCHANGES_PER_TURN = 16,
     FRESH_DRAIN_MS = 1000 /* a new connection's time for its first byte when the server drains */
@@ -230,6 +231,25 @@ static bool feed_tunnel(struct conn *conn, struct str *input)
     return true;
 }
 
+/* Joins small chunks that came together: a client must not make us do a send per byte. An event
+ * that is no body comes again with the next call of the reader. False when memory is short. */
+static bool feed_gather(struct conn *conn, struct str *input, struct str *data)
+{
+    struct buf *all = &conn->server->gathered;
+    struct str piece = *data;
+
+    if (piece.len >= GATHER_BELOW || input->len == 0)
+        return true;
+    buf_clear(all);
+    do {
+        if (buf_add_str(all, piece) < 0)
+            return false;
+    } while (buf_len(all) < GATHER_BELOW && input->len > 0 &&
+             h1_reader_next(conn->reader, input, &piece) == H1_BODY);
+    *data = buf_str(all);
+    return true;
+}
+
 static bool feed_body(struct conn *conn, struct str *input)
 {
     struct exchange *ex = conn->exchange;
@@ -241,7 +261,10 @@ static bool feed_body(struct conn *conn, struct str *input)
         return feed_tunnel(conn, input);
     switch (h1_reader_next(conn->reader, input, &data)) {
     case H1_BODY:
-        conn_tell_body(conn, data);
+        if (feed_gather(conn, input, &data))
+            conn_tell_body(conn, data);
+        else
+            conn_lose(conn);
         return true;
     case H1_END:
         conn_tell_body_end(conn, h1_reader_trailers(conn->reader));

@@ -22,6 +22,7 @@ struct server {
     void (*on_drained)(void *arg);
     void *drained_arg;
     struct loop_defer drained_defer;
+    struct buf gathered; /* small chunks of one input, joined for the handler */
     int64_t date_s;
     char date[DATE_LINE_MAX];
     size_t date_len;

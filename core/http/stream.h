@@ -81,7 +81,9 @@ static inline int stream_inform(struct stream *s, const struct http_head *head)
 }
 
 /* The final head. framing NONE, LENGTH, or CHUNKED (unknown length; HTTP/1.0 clients get it as
- * close-delimited), or TUNNEL with status 101. Date and connection handling are the server's. May
+ * close-delimited; EOF is taken as CHUNKED), or TUNNEL with status 101. A body written in answer to
+ * HEAD, or with 204 or 304, is dropped; LENGTH, or NONE with has_length, then still tells the
+ * length. Date and connection handling are the server's. May
  * be called while the request body is still arriving; what is left of it is then drained or the
  * connection closed. */
 static inline int stream_respond(struct stream *s, const struct http_head *head)

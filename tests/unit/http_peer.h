@@ -235,10 +235,18 @@ static inline void peer_free_server(struct peer *peer)
     peer->server = NULL;
 }
 
+static inline void peer_nothing(struct peer *peer)
+{
+    (void)peer;
+}
+
 static inline void peer_stop(struct peer *peer)
 {
     if (peer->server)
         peer_act(peer, peer_free_server);
+    /* a whole turn, in which sockets that are closing gently see that the client has gone */
+    peer_act(peer, peer_nothing);
+    peer_act(peer, peer_nothing);
     loop_stop(peer->loop);
     loop_join(peer->loop);
     loop_free(peer->loop);

@@ -134,8 +134,8 @@ static void bodies_stream_both_ways_with_trailers(void **state)
     peer_expect(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     peer_send(fd, STR("3\r\nabc\r\n"));
     peer_expect(fd, "3\r\nabc\r\n");
-    peer_send(fd, STR("1\r\nd\r\n0\r\nSum: 4\r\n\r\n"));
-    peer_expect(fd, "1\r\nd\r\n0\r\nSum: 4\r\n\r\n");
+    peer_send(fd, STR("1\r\nd\r\n1\r\ne\r\n0\r\nSum: 4\r\n\r\n")); /* small chunks are joined */
+    peer_expect(fd, "2\r\nde\r\n0\r\nSum: 4\r\n\r\n");
     close(fd);
 }
 
