@@ -131,6 +131,7 @@ void plugins_free(struct plugins *plugins)
     {
         struct instance *instance = CONTAINER_OF(it, struct instance, node);
 
+        ASSERT(instance->stop_phase == STOP_DONE || !atomic_load(&instance->is_started));
         atomic_store(&instance->is_open, false);
         give_up_all(instance, "the gateway ends");
     }

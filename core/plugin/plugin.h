@@ -63,8 +63,8 @@ struct plugins_config {
 
 /* All instances of one gateway. */
 struct plugins *plugins_new(const struct plugins_config *config);
-/* After plugins_stop has reported. Instances with threads still inside foreign code are left alone.
- */
+/* After the instance_stop of each started instance has reported. Those with threads still inside
+ * foreign code are left alone. */
 void plugins_free(struct plugins *plugins);
 
 /* Makes an instance: load, bind `map` (its `config:`, may be NULL), config_complete. Complaints go

@@ -228,11 +228,6 @@ static void free_plugins(void *arg)
     rig->plugins = NULL;
 }
 
-void rig_free_plugins(struct rig *rig)
-{
-    rig_do(rig, free_plugins, rig);
-}
-
 static void stop_if_running(struct rig *rig, struct instance *instance)
 {
     enum instance_state state = instance ? rig_state(rig, instance) : INSTANCE_STOPPED;
@@ -242,6 +237,13 @@ static void stop_if_running(struct rig *rig, struct instance *instance)
         return;
     rig_stop(&outcome, rig, instance);
     rig_wait_done(rig, &outcome);
+}
+
+void rig_free_plugins(struct rig *rig)
+{
+    stop_if_running(rig, rig->probe);
+    stop_if_running(rig, rig->store);
+    rig_do(rig, free_plugins, rig);
 }
 
 static void remove_tree(const char *path)
@@ -264,11 +266,8 @@ void rig_free(struct rig *rig)
 {
     for (int op = 0; op < GATE_OPS; op++)
         gate_set(&rig->gate, (enum gate_op)op, 0);
-    if (rig->plugins) {
-        stop_if_running(rig, rig->probe);
-        stop_if_running(rig, rig->store);
+    if (rig->plugins)
         rig_free_plugins(rig);
-    }
     loop_stop(rig->control);
     loop_join(rig->control);
     loop_free(rig->control);

@@ -45,7 +45,7 @@ void rig_run(struct rig *rig, struct instance *instance); /* starts it and waits
 void rig_begin(struct rig *rig);
 /* Stops what runs, frees everything, opens all gates. */
 void rig_free(struct rig *rig);
-/* plugins_free on the control loop; rig_free does no more of it. */
+/* The part of rig_free that ends the instances, while gates may still be closed. */
 void rig_free_plugins(struct rig *rig);
 
 /* Runs `run` on the control loop and waits for its end. */
