@@ -204,7 +204,8 @@ static struct str target_of(struct exchange *ex)
 
     if (!request->query.ptr)
         return rest;
-    if (rest.ptr + rest.len + 1 == request->query.ptr) /* they stand side by side */
+    /* Usually they stand side by side in what was received. */
+    if (rest.ptr + rest.len + 1 == request->query.ptr && rest.ptr[rest.len] == '?')
         return str_make(rest.ptr, rest.len + 1 + request->query.len);
     return pool_printf(&ex->stream->pool, "%.*s?%.*s", STR_ARG(rest), STR_ARG(request->query));
 }

@@ -164,6 +164,23 @@ static void a_request_waits_for_the_function_to_start(void **state)
     }
 }
 
+static void a_client_that_leaves_while_it_waits_is_forgotten(void **state)
+{
+    struct world *world = *state;
+    int fd = client_connect(world);
+
+    policy_set(world, (struct route_policy){.can_wake = true});
+    serve_at(world, NULL, 0, 0);
+    client_say(fd, "GET /function/f/ok HTTP/1.1\r\nHost: gw\r\n\r\n");
+    wait_for(&world->wanted);
+    close(fd);
+    wait_record(world, "client", "");
+    assert_int_equal(world->status, 499);
+    serve_at(world, &world->upstream.addr, ROUTE_READY, 0);
+    check(ask(world, "GET", "/function/f/ok"), 200, "ok");
+    assert_int_equal(world->upstream.count, 1); /* its call was never made */
+}
+
 static void not_more_wait_than_may(void **state)
 {
     struct world *world = *state;
@@ -357,6 +374,7 @@ int main(void)
         TEST(a_function_that_takes_too_long_is_a_504),
         TEST(a_client_that_hangs_up_takes_its_call_along),
         TEST(a_request_waits_for_the_function_to_start),
+        TEST(a_client_that_leaves_while_it_waits_is_forgotten),
         TEST(not_more_wait_than_may),
         TEST(waiting_ends_with_the_reason_why),
         TEST(whoever_waits_for_a_removed_function_gets_404),
