@@ -5,14 +5,7 @@
 
 #include <errno.h>
 
-const struct http_limits http_limits_default = {
-    .line_max = 8 << 10,
-    .head_max = 64 << 10,
-    .fields_max = 100,
-    .field_max = 16 << 10,
-    .chunk_ext_max = 256,
-    .trailers_max = 16 << 10,
-};
+const struct http_limits http_limits_default = HTTP_LIMITS_DEFAULT;
 
 enum { FIELDS_CAP_MIN = 16 };
 

@@ -96,7 +96,11 @@ struct http_limits {
     size_t trailers_max;  /* trailer section */
     uint64_t body_max;    /* 0: no limit */
 };
-/* 8 KiB, 64 KiB, 100, 16 KiB, 256, 16 KiB, none. */
+#define HTTP_LIMITS_DEFAULT                                                                        \
+    {                                                                                              \
+        .line_max = 8 << 10, .head_max = 64 << 10, .fields_max = 100, .field_max = 16 << 10,       \
+        .chunk_ext_max = 256, .trailers_max = 16 << 10,                                            \
+    }
 extern const struct http_limits http_limits_default;
 
 #endif

@@ -12,15 +12,7 @@
 #include <unistd.h>
 
 const struct server_config server_config_default = {
-    .limits =
-        {
-            .line_max = 8 << 10,
-            .head_max = 64 << 10,
-            .fields_max = 100,
-            .field_max = 16 << 10,
-            .chunk_ext_max = 256,
-            .trailers_max = 16 << 10,
-        },
+    .limits = HTTP_LIMITS_DEFAULT,
     .head_timeout_ms = 10000,
     .body_idle_ms = 30000,
     .keep_alive_ms = 75000,

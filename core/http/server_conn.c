@@ -6,6 +6,7 @@
 #include "http/server_conn.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "http/tls.h"
 
@@ -138,6 +139,10 @@ static bool conn_begin_head(struct conn *conn)
 /* A request that is no HTTP, or too slow: says what is wrong and closes. */
 static void conn_refuse(struct conn *conn, unsigned status, const char *text)
 {
+    char peer[ADDR_TEXT_MAX];
+
+    addr_format(&conn->peer, peer);
+    log_debug("http", "%s: request refused with %u: %s", peer, status, text);
     server_exchange_fail(conn->exchange, STREAM_CLIENT_ERROR, status, text);
     conn_set_phase(conn, CONN_CLOSED);
     conn_wake(conn);
@@ -544,8 +549,10 @@ fail:
 void conn_drain(struct conn *conn)
 {
     ASSERT(conn->phase == CONN_IDLE);
-    if (conn->requests > 0)
-        conn_free(conn, STREAM_SHUTDOWN);
-    else
+    if (conn->requests == 0) {
         timer_set(&conn->timer, FRESH_DRAIN_MS);
+        return;
+    }
+    conn_set_phase(conn, CONN_CLOSED);
+    conn_leave(conn); /* gently: a request may be on its way, and a RST would look like a fault */
 }

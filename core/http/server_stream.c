@@ -113,10 +113,13 @@ void server_exchange_fail(struct exchange *ex, enum stream_end end, unsigned sta
     http_head_init(&head, &ex->s.pool);
     head.status = ex->s.status = status;
     head.keep_alive = false;
-    head.framing = HTTP_BODY_LENGTH;
+    head.method = ex->s.request.method;
     head.length = strlen(text) + 1;
+    head.has_length = head.method == HTTP_HEAD;
+    head.framing = head.has_length ? HTTP_BODY_NONE : HTTP_BODY_LENGTH;
     if (http_head_add(&head, STR("Content-Type"), STR("text/plain; charset=utf-8")) == 0 &&
-        h1_write_response(out, &head) == 0 && buf_printf(out, "%s\n", text) == 0)
+        h1_write_response(out, &head) == 0 &&
+        (head.has_length || buf_printf(out, "%s\n", text) == 0))
         server_exchange_flush(ex);
     server_exchange_end(ex, end);
     conn_leave(ex->conn);
