@@ -17,6 +17,7 @@ struct options {
     struct settings function; /* "annotation" and "env" pairs of the deployed function */
     const char *image;        /* of the deployed function */
     const char *env_process;  /* likewise */
+    const char *bad_image;    /* one that cannot run, or NULL */
     int64_t wait_ms;          /* how long something promised may take */
     int64_t limit_ms;         /* after which a case counts as hanging */
     bool is_slow;             /* with --slow: more rounds */

@@ -32,6 +32,7 @@ static const char usage[] =
     "      --fprocess COMMAND   its command line (cat)\n"
     "      --annotation K=V     one annotation\n"
     "      --env K=V            one environment variable\n"
+    "      --bad-image IMAGE    an image that cannot run\n"
     "\n"
     "Exit status: 0 all cases pass, 1 some do not, 2 the tool could not begin.\n";
 
@@ -47,6 +48,7 @@ enum {
     OPTION_FPROCESS,
     OPTION_ANNOTATION,
     OPTION_ENV,
+    OPTION_BAD_IMAGE,
     OPTION_HELP
 };
 
@@ -64,6 +66,7 @@ static const struct option long_options[] = {
     {"fprocess", required_argument, NULL, OPTION_FPROCESS},
     {"annotation", required_argument, NULL, OPTION_ANNOTATION},
     {"env", required_argument, NULL, OPTION_ENV},
+    {"bad-image", required_argument, NULL, OPTION_BAD_IMAGE},
     {"help", no_argument, NULL, OPTION_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -149,6 +152,9 @@ static void take_option(struct command *command, int option)
         break;
     case OPTION_ENV:
         add_pair(&options->function, "env", optarg);
+        break;
+    case OPTION_BAD_IMAGE:
+        options->bad_image = optarg;
         break;
     case OPTION_HELP:
         fputs(usage, stdout);

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A stream that ends by itself does so within this time. */
+enum { QUIET_MS = 200 };
+
 /* ---- Logs ---- */
 
 const char *needs_logs(const struct fng_plugin *plugin)
@@ -17,7 +20,7 @@ const char *needs_logs(const struct fng_plugin *plugin)
 struct reader {
     struct session *session;
     bool follow;
-    int64_t tail;
+    int64_t tail, since_ms;
     unsigned stop_after; /* lines; 0: reads all */
     pthread_t thread;
     struct call call;
@@ -51,6 +54,7 @@ static void *reader_main(void *arg)
     query.ns = fng_str_from(function_ns);
     query.name = FNG_STR("one");
     query.tail = reader->tail;
+    query.since_ms = reader->since_ms;
     call_begin(&reader->call, reader->session->instance->host, NO_TIMEOUT);
     __atomic_store_n(&reader->is_begun, 1, __ATOMIC_RELEASE);
     reader->error = reader->session->ops->logs(reader->session->self, &query, take_line, reader);
@@ -141,7 +145,7 @@ void case_logs_follow_ends_when_cancelled(struct case_context *context)
     struct reader reader = {.session = session, .follow = true, .tail = -1};
 
     reader_begin(&reader);
-    sleep_ms(100);
+    sleep_ms(QUIET_MS);
     CHECK(!__atomic_load_n(&reader.is_over, __ATOMIC_ACQUIRE),
           "logs with follow returned before it was cancelled: %s", error_name(reader.error));
     cancel_and_join(&reader);
@@ -170,6 +174,41 @@ void case_logs_tail(struct case_context *context)
     reader_begin(&reader);
     CHECK(reader_join(&reader, session->wait_ms), "logs without follow did not return");
     CHECK(reader.lines == 1, "%u lines came for tail 1", reader.lines);
+    session_close(session);
+}
+
+void case_logs_since(struct case_context *context)
+{
+    struct session *session = open_with_log(context);
+    struct reader reader = {.session = session, .tail = -1, .since_ms = INT64_C(4000000000000)};
+
+    need_lines(session, 1);
+    reader_begin(&reader);
+    CHECK(reader_join(&reader, session->wait_ms), "logs without follow did not return");
+    CHECK(reader.lines == 0, "%u lines came that are older than since_ms", reader.lines);
+    session_close(session);
+}
+
+const char *needs_logs_and_scale_to_zero(const struct fng_plugin *plugin)
+{
+    return needs_logs(plugin) ? needs_logs(plugin) : needs_scale_to_zero(plugin);
+}
+
+void case_logs_follow_through_zero(struct case_context *context)
+{
+    struct session *session = open_with_log(context);
+    struct reader reader = {.session = session, .follow = true, .tail = -1};
+
+    reader_begin(&reader);
+    must_scale(session, "one", 0);
+    wait_ready(session, "one", 0);
+    sleep_ms(QUIET_MS);
+    must_activate(session, "one");
+    wait_ready(session, "one", 1);
+    sleep_ms(QUIET_MS);
+    CHECK(!__atomic_load_n(&reader.is_over, __ATOMIC_ACQUIRE),
+          "logs with follow returned when the function was scaled to zero");
+    cancel_and_join(&reader);
     session_close(session);
 }
 

@@ -80,6 +80,21 @@ static void deploy_at_zero(struct session *session)
     wait_ready(session, "one", 0);
 }
 
+void case_deploy_at_zero(struct case_context *context)
+{
+    struct session *session = session_open(context);
+    uint64_t generation = must_deploy(session, "one", 0);
+
+    wait_generation(session, "one", generation);
+    sleep_ms(PATIENCE_MS);
+    wait_ready(session, "one", 0);
+    check_replicas(session, "one", 0);
+    must_activate(session, "one");
+    wait_ready(session, "one", 1);
+    check_all_answer(session, "one");
+    session_close(session);
+}
+
 void case_activate_from_zero(struct case_context *context)
 {
     struct session *session = session_open(context);
@@ -230,6 +245,25 @@ void case_not_killed_before_release(struct case_context *context)
 
     take_down(session);
     finish_request(session, &request, "scaling down");
+    view_hold(session->view, request.endpoint.id, false);
+    free(request.endpoint.address);
+    session_close(session);
+}
+
+/* The last replica still answers its last request; a new one does not wait for that. */
+void case_activate_while_draining(struct case_context *context)
+{
+    struct session *session = session_open(context);
+    struct open_request request = begin_request(session);
+
+    must_scale(session, "one", 0);
+    wait_unready(session, "one");
+    must_activate(session, "one");
+    wait_ready(session, "one", 1);
+    check_breach(session, BREACH_REUSED_ID);
+    check_breach(session, BREACH_ENDPOINT_STATE);
+    check_all_answer(session, "one");
+    finish_request(session, &request, "scaling to zero");
     view_hold(session->view, request.endpoint.id, false);
     free(request.endpoint.address);
     session_close(session);

@@ -2,6 +2,8 @@
  * which endpoints are free of requests, the case's own threads call operations. */
 #include "session.h"
 
+#include "spec.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,7 +167,7 @@ uint64_t next_generation(struct session *session)
 
 const char *session_text(void)
 {
-    return last_text[0] ? last_text : "no text was given to host->fail";
+    return last_text[0] ? last_text : NO_TEXT;
 }
 
 static void begin(struct session *session, struct call *call)
@@ -180,66 +182,126 @@ static int32_t end(struct call *call, int32_t error)
     return error;
 }
 
-/* Settings of one kind ("env", "annotation") as a list of pairs; to be freed. */
-static struct fng_kv *pairs_of(const struct settings *settings, const char *kind, size_t *ret_count)
+/* A function to deploy, and the lists that it points to. */
+struct deployable {
+    struct fng_function function;
+    struct fng_kv *env, *annotations;
+    struct fng_kv label;
+    struct fng_str secret;
+};
+
+/* Settings of one kind ("env", "annotation") and one of our own, as a list of pairs. */
+static struct fng_kv *pairs_of(const struct settings *settings, const char *kind, struct fng_kv own,
+                               struct fng_kv_list *ret)
 {
     struct fng_kv *pairs = must_zalloc((settings->count + 1) * sizeof(*pairs));
+    size_t count = 0;
 
-    *ret_count = 0;
+    pairs[count++] = own;
     for (size_t i = 0; i < settings->count; i++)
         if (strcmp(settings->items[i].key, kind) == 0)
-            pairs[(*ret_count)++] = (struct fng_kv){fng_str_from(settings->items[i].sub),
-                                                    fng_str_from(settings->items[i].value)};
+            pairs[count++] = (struct fng_kv){fng_str_from(settings->items[i].sub),
+                                             fng_str_from(settings->items[i].value)};
+    *ret = (struct fng_kv_list){pairs, count};
     return pairs;
+}
+
+static void deployable_init(struct deployable *d, const struct session *session)
+{
+    const struct options *options = session->context->options;
+    struct fng_function *function = &d->function;
+
+    memset(d, 0, sizeof(*d));
+    d->env = pairs_of(&options->function, "env",
+                      (struct fng_kv){FNG_STR("FNGATE_CHECK"), FNG_STR("a=b c")}, &function->env);
+    d->annotations =
+        pairs_of(&options->function, "annotation",
+                 (struct fng_kv){FNG_STR("example.com/check"), FNG_STR("it's \"quoted\", {a: b}")},
+                 &function->annotations);
+    d->label = (struct fng_kv){FNG_STR("com.example.check"), FNG_STR("one")};
+    function->size = sizeof(*function);
+    function->labels = (struct fng_kv_list){&d->label, 1};
+    function->ns = fng_str_from(function_ns);
+    function->image = fng_str_from(options->image);
+    function->env_process = fng_str_from(options->env_process);
+    function->created_ms = INT64_C(1700000000000);
+}
+
+static void deployable_free(struct deployable *d)
+{
+    free(d->env);
+    free(d->annotations);
 }
 
 typedef int32_t deploy_f(void *self, const struct fng_function *function);
 
 static int32_t call_deploy(struct session *session, deploy_f *operation, const char *name,
-                           uint32_t replicas, uint64_t generation, const char *secret)
+                           struct deployable *d, uint32_t replicas, uint64_t generation)
 {
-    const struct options *options = session->context->options;
-    struct fng_str secret_name = fng_str_from(secret);
-    struct fng_function function = {.size = sizeof(function)};
-    struct fng_kv *env, *annotations;
     struct call call;
     int32_t error;
 
-    env = pairs_of(&options->function, "env", &function.env.count);
-    annotations = pairs_of(&options->function, "annotation", &function.annotations.count);
-    function.env.items = env;
-    function.annotations.items = annotations;
-    function.generation = generation;
-    function.ns = fng_str_from(function_ns);
-    function.name = fng_str_from(name);
-    function.image = fng_str_from(options->image);
-    function.env_process = fng_str_from(options->env_process);
-    function.secrets = (struct fng_str_list){&secret_name, secret != NULL};
-    function.replicas = replicas;
-    function.created_ms = INT64_C(1700000000000);
-
+    d->function.name = fng_str_from(name);
+    d->function.replicas = replicas;
+    d->function.generation = generation;
     begin(session, &call);
-    error = end(&call, operation(session->self, &function));
-    free(env);
-    free(annotations);
+    error = end(&call, operation(session->self, &d->function));
+    deployable_free(d);
     return error;
+}
+
+int32_t try_deploy_image(struct session *session, const char *name, const char *image)
+{
+    struct deployable d;
+
+    deployable_init(&d, session);
+    d.function.image = fng_str_from(image);
+    return call_deploy(session, session->ops->deploy, name, &d, 1, next_generation(session));
+}
+
+int32_t try_deploy_with_secret(struct session *session, const char *name, const char *secret)
+{
+    struct deployable d;
+
+    deployable_init(&d, session);
+    d.secret = fng_str_from(secret);
+    d.function.secrets = (struct fng_str_list){&d.secret, 1};
+    return call_deploy(session, session->ops->deploy, name, &d, 1, next_generation(session));
+}
+
+void check_spec(struct session *session, const char *name)
+{
+    const struct view_function *function;
+    struct deployable d;
+    char *wanted, *missing;
+
+    deployable_init(&d, session);
+    wanted = spec_text(&d.function);
+    deployable_free(&d);
+    function = view_lock(session->view, function_ns, name);
+    CHECK(function, "%s is not known", name);
+    missing = spec_missing(wanted, function->spec);
+    view_unlock(session->view);
+    CHECK(!missing, "fn_upsert of %s lacks what was deployed: %s", name, missing);
+    free(wanted);
 }
 
 int32_t try_deploy(struct session *session, const char *name, uint32_t replicas,
                    uint64_t generation)
 {
-    return call_deploy(session, session->ops->deploy, name, replicas, generation, NULL);
-}
+    struct deployable d;
 
-int32_t try_deploy_with_secret(struct session *session, const char *name, const char *secret)
-{
-    return call_deploy(session, session->ops->deploy, name, 1, next_generation(session), secret);
+    deployable_init(&d, session);
+    return call_deploy(session, session->ops->deploy, name, &d, replicas, generation);
 }
 
 int32_t try_update(struct session *session, const char *name, uint32_t replicas,
                    uint64_t generation)
 {
-    return call_deploy(session, session->ops->update, name, replicas, generation, NULL);
+    struct deployable d;
+
+    deployable_init(&d, session);
+    return call_deploy(session, session->ops->update, name, &d, replicas, generation);
 }
 
 int32_t try_remove(struct session *session, const char *name, uint64_t generation)

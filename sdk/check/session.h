@@ -46,6 +46,7 @@ void session_free(struct session *session);
 
 /* ---- Operations. The text of the last failure on this thread is in session_text(). ---- */
 
+#define NO_TEXT "no text was given to host->fail"
 const char *session_text(void);
 /* A generation newer than all before, in this process and its ancestors. */
 uint64_t next_generation(struct session *session);
@@ -54,6 +55,7 @@ void skip_generations(unsigned count);
 
 int32_t try_deploy(struct session *session, const char *name, uint32_t replicas,
                    uint64_t generation);
+int32_t try_deploy_image(struct session *session, const char *name, const char *image);
 int32_t try_deploy_with_secret(struct session *session, const char *name, const char *secret);
 int32_t try_update(struct session *session, const char *name, uint32_t replicas,
                    uint64_t generation);
@@ -78,6 +80,8 @@ void wait_unready(struct session *session, const char *name);
 void wait_gone(struct session *session, const char *name);
 void wait_generation(struct session *session, const char *name, uint64_t generation);
 
+/* Ends the case unless the function is known and was told as it was deployed. */
+void check_spec(struct session *session, const char *name);
 /* First ready endpoint; the address is owned by the caller. */
 struct view_endpoint ready_endpoint(struct session *session, const char *name);
 /* Ends the case when the rule was broken in this session. */

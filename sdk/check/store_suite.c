@@ -779,6 +779,38 @@ static void stop_under_load(struct case_context *context)
     store_close(&store);
 }
 
+/* ---- Sharing ---- */
+
+static const char *skip_unless_shared(const struct fng_plugin *plugin)
+{
+    return plugin->capabilities & FNG_STORE_CAN_SHARE ? NULL : "plugin is not for sharing";
+}
+
+static void share_count(unsigned index, void *arg)
+{
+    struct store *stores = arg;
+
+    for (unsigned i = 0; i < ROUNDS; i++)
+        count_up(&stores[index % 2], FNG_STR("x"));
+}
+
+static void two_instances_share(struct case_context *context)
+{
+    struct store stores[2] = {store_open(context), store_open(context)};
+    struct found found;
+
+    must_put(&stores[0], FNG_STR("x"), FNG_STR("0"));
+    must_have(&stores[1], FNG_STR("x"), FNG_STR("0"));
+    run_threads(4, share_count, stores);
+    must_be(get(&stores[0], FNG_STR("x"), &found), 0, "get");
+    CHECK(atoi(found.value) == 4 * ROUNDS, "two instances added %d and the counter holds %s",
+          4 * ROUNDS, found.value);
+    free(found.value);
+    store_close(&stores[0]);
+    must_miss(&stores[1], FNG_STR("y"));
+    store_close(&stores[1]);
+}
+
 /* ---- Leases ---- */
 
 static const char *skip_without_lease(const struct fng_plugin *plugin)
@@ -910,6 +942,7 @@ static const struct check_case cases[] = {
     {"store/durable-after-kill", durable_after_kill, NULL},
     {"store/versions-differ-across-restarts", versions_differ_across_restarts, NULL},
     {"store/stop-under-load", stop_under_load, NULL},
+    {"store/two-instances-share", two_instances_share, skip_unless_shared},
     {"store/lease-excludes-others", lease_excludes_others, skip_without_lease},
     {"store/lease-given-up", lease_can_be_given_up, skip_without_lease},
     {"store/lease-ends", lease_ends, skip_without_lease},

@@ -2,6 +2,8 @@
  * nothing here polls. */
 #include "view.h"
 
+#include "spec.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
@@ -68,7 +70,7 @@ void view_free(struct view *view)
         free_endpoints(function);
         free(function->ns);
         free(function->name);
-        free(function->image);
+        free(function->spec);
         free(function->reason);
     }
     for (size_t i = 0; i < view->ids.count; i++) {
@@ -404,7 +406,8 @@ static int32_t upsert(struct view *view, const struct fng_function_state *state)
     function->is_in_snapshot = true;
     function->generation = told->generation;
     function->replicas = told->replicas;
-    replace(&function->image, told->image);
+    free(function->spec);
+    function->spec = spec_text(told);
     replace(&function->reason, state->reason);
     return 0;
 }

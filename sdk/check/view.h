@@ -14,7 +14,8 @@ struct view_endpoint {
 };
 
 struct view_function {
-    char *ns, *name, *image, *reason;
+    char *ns, *name, *reason;
+    char *spec; /* as by spec_text */
     uint64_t generation;
     uint64_t endpoints_generation;
     uint32_t replicas;

@@ -5,6 +5,7 @@
  * key/value store. All deltas are pushed under one lock, so they come in order.
  */
 #include "toy_replica.h"
+#include "toy_spec.h"
 
 #include <fngate/provider.h>
 
@@ -13,11 +14,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { KEY_MAX = 256, NAME_MAX_LEN = 63, IMAGE_MAX = 128, REPLICAS_MAX = 16, LINES_MAX = 1024 };
+enum { KEY_MAX = 256, NAME_MAX_LEN = 63, REPLICAS_MAX = 16, LINES_MAX = 1024 };
 
 struct toy_function {
     struct toy_function *next;
-    char ns[NAME_MAX_LEN + 1], name[NAME_MAX_LEN + 1], image[IMAGE_MAX];
+    char ns[NAME_MAX_LEN + 1], name[NAME_MAX_LEN + 1];
+    char *spec; /* as by spec_text, owned */
     uint64_t generation;
     uint32_t replicas; /* desired */
     struct replica *running;
@@ -36,6 +38,7 @@ struct toy {
     pthread_mutex_t
         log_lock; /* guards the lines: each is the name of the function that was called */
     char lines[LINES_MAX][NAME_MAX_LEN + 1];
+    int64_t line_times_ms[LINES_MAX];
     size_t line_count;
 };
 
@@ -52,21 +55,33 @@ static bool has_fault(const struct toy *toy, const char *name)
     return fng_str_eq(toy->fault, fng_str_from(name));
 }
 
+/* Of an image named "bad" no replica comes up. */
+static bool is_bad(const struct toy_function *f)
+{
+    return strstr(f->spec, "image\t\tbad\n") != NULL;
+}
+
 /* ---- Deltas ---- */
 
 static void tell(struct toy *toy, const struct toy_function *f)
 {
     struct fng_function function = {.size = sizeof(function)};
     struct fng_function_state state = {.size = sizeof(state), .function = &function};
+    struct toy_spec spec;
 
+    toy_spec_read(&spec, f->spec, &function);
+    if (has_fault(toy, "drops-env")) /* provider/deploy-is-told */
+        function.env.count = 0;
+    if (is_bad(f) && !has_fault(toy, "silent-failure")) /* provider/failure-is-explained */
+        state.reason = FNG_STR("this image cannot run");
     function.generation = f->generation;
     if (has_fault(toy, "upsert-wrong-generation")) /* provider/deploy-is-told */
         function.generation++;
     function.ns = fng_str_from(f->ns);
     function.name = fng_str_from(f->name);
-    function.image = fng_str_from(f->image);
     function.replicas = f->replicas;
     toy->host->fn_upsert(toy->host->instance, &state);
+    toy_spec_free(&spec);
 }
 
 static void push(struct toy *toy, const struct toy_function *f)
@@ -103,15 +118,18 @@ static void function_key(char key[KEY_MAX], const struct toy_function *f)
 
 static void save(struct toy *toy, const struct toy_function *f)
 {
-    char key[KEY_MAX], value[256];
+    char key[KEY_MAX], *value;
+    const char *spec = f->spec;
 
+    if (has_fault(toy, "loses-spec")) /* provider/restart-keeps-spec */
+        spec = "image\t\tprocess\n";
     if (has_fault(toy, "forgets")) /* provider/restart-finds-functions */
         return;
     function_key(key, f);
-    snprintf(value, sizeof(value), "%llu %u %s", (unsigned long long)f->generation, f->replicas,
-             f->image);
+    value = must_printf("%llu %u\n%s", (unsigned long long)f->generation, f->replicas, spec);
     toy->host->kv_put(toy->host->instance, fng_str_from(key), fng_str_from(value), FNG_KV_ANY,
                       NULL);
+    free(value);
 }
 
 static int32_t load_function(void *arg, struct fng_str key, struct fng_str value, uint64_t version)
@@ -123,8 +141,9 @@ static int32_t load_function(void *arg, struct fng_str key, struct fng_str value
 
     (void)version;
     if (sscanf(key_text, "function/%63[^/]/%63s", f->ns, f->name) != 2 ||
-        sscanf(value_text, "%llu %u %127s", &generation, &f->replicas, f->image) != 3)
+        sscanf(value_text, "%llu %u", &generation, &f->replicas) != 2)
         abort();
+    f->spec = must_copy(fng_str_from(strchr(value_text, '\n') + 1));
     f->generation = generation;
     f->next = toy->functions;
     toy->functions = f;
@@ -187,8 +206,10 @@ static void note_request(void *arg, const char *function)
     struct toy *toy = arg;
 
     pthread_mutex_lock(&toy->log_lock);
-    if (toy->line_count < LINES_MAX)
+    if (toy->line_count < LINES_MAX) {
+        toy->line_times_ms[toy->line_count] = toy->host->wall_ms(toy->host->instance);
         snprintf(toy->lines[toy->line_count++], sizeof(toy->lines[0]), "%s", function);
+    }
     pthread_mutex_unlock(&toy->log_lock);
 }
 
@@ -229,7 +250,7 @@ static void start_one(struct toy *toy, struct toy_function *f)
 /* Starts and drains replicas until there are as many as desired. */
 static void reconcile(struct toy *toy, struct toy_function *f)
 {
-    while (count_running(f) < f->replicas && f->replicas <= REPLICAS_MAX)
+    while (count_running(f) < f->replicas && !is_bad(f) && f->replicas <= REPLICAS_MAX)
         start_one(toy, f);
     while (count_running(f) > f->replicas)
         drain_one(toy, f, false);
@@ -300,7 +321,10 @@ static void take_over(struct toy *toy, struct toy_function *f, const struct fng_
     leak(toy);
     f->generation = function->generation;
     f->replicas = function->replicas;
-    copy_text(f->image, sizeof(f->image), function->image);
+    if (f->replicas == 0 && has_fault(toy, "zero-is-one")) /* provider/deploy-at-zero */
+        f->replicas = 1;
+    free(f->spec);
+    f->spec = spec_text(function);
     if (!has_fault(toy, "saves-late")) /* provider/restart-after-kill */
         save(toy, f);
     while (f->running && (!is_same || has_fault(toy, "deploy-restarts")))
@@ -367,6 +391,7 @@ static void forget(struct toy *toy, struct toy_function *f, uint64_t generation)
                              generation);
     if (has_fault(toy, "late-delta")) /* provider/late-delta-after-remove */
         tell(toy, f);
+    free(f->spec);
     free(f);
 }
 
@@ -421,6 +446,8 @@ static int32_t toy_activate(void *self, struct fng_str ns, struct fng_str name, 
     struct toy_function *f;
 
     if (has_fault(toy, "never-activates")) /* provider/activate-from-zero */
+        return 0;
+    if (has_fault(toy, "activates-later") && toy->draining) /* provider/activate-while-draining */
         return 0;
     pthread_mutex_lock(&toy->lock);
     f = find(toy, ns, name);
@@ -483,11 +510,34 @@ static int32_t toy_watch(void *self)
     return 0;
 }
 
+static bool is_asked_for(const struct toy *toy, const struct fng_log_query *query, size_t line)
+{
+    bool is_old = toy->line_times_ms[line] < query->since_ms &&
+                  !has_fault(toy, "since-ignored"); /* provider/logs-since */
+
+    return !is_old && fng_str_eq(fng_str_from(toy->lines[line]), query->name);
+}
+
+/* True when the function has no replica any more and logs is to end for that. */
+static bool ends_at_zero(struct toy *toy, const struct fng_log_query *query)
+{
+    const struct toy_function *f;
+    bool is_zero;
+
+    if (!has_fault(toy, "logs-end-at-zero")) /* provider/logs-follow-through-zero */
+        return false;
+    pthread_mutex_lock(&toy->lock);
+    f = find(toy, query->ns, query->name);
+    is_zero = f && !f->running;
+    pthread_mutex_unlock(&toy->lock);
+    return is_zero;
+}
+
 /* The n-th line of the function from `from` on, or line_count. */
 static size_t next_line(struct toy *toy, const struct fng_log_query *query, size_t from)
 {
     pthread_mutex_lock(&toy->log_lock);
-    while (from < toy->line_count && !fng_str_eq(fng_str_from(toy->lines[from]), query->name))
+    while (from < toy->line_count && !is_asked_for(toy, query, from))
         from++;
     if (from == toy->line_count)
         from = LINES_MAX;
@@ -519,12 +569,12 @@ static int32_t toy_logs(void *self, const struct fng_log_query *query, fng_log_l
 
         if (found < LINES_MAX) {
             line.replica = fng_str_from(toy->lines[found]);
-            line.time_ns = toy->host->wall_ms(toy->host->instance) * 1000000;
+            line.time_ns = toy->line_times_ms[found] * 1000000;
             at = found + 1;
             if (on_line(arg, &line) != 0 &&
                 !has_fault(toy, "logs-go-on")) /* provider/logs-stop-when-nobody-reads */
                 return 0;
-        } else if (!query->follow) {
+        } else if (!query->follow || ends_at_zero(toy, query)) {
             return 0;
         } else if (toy->host->wait_ms(toy->host->instance, 5) != 0 &&
                    !has_fault(toy, "logs-stay")) { /* provider/logs-follow-ends-when-cancelled */
@@ -723,6 +773,7 @@ static void toy_stop(void *self)
             save(toy, f);
         toy->functions = f->next;
         free_replicas(f->running);
+        free(f->spec);
         free(f);
     }
     free_replicas(toy->draining);
