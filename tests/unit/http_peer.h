@@ -17,7 +17,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PEER_WAIT_MS = 20000, PEER_BIG = 4 << 20, PEER_ENDS_MAX = 64 };
+enum {
+    PEER_WAIT_MS = 20000,
+    PEER_BIG = 32 << 20 /* more than the kernel buffers for a socket */,
+    PEER_ENDS_MAX = 64
+};
 
 struct peer {
     struct loop *loop;
@@ -309,8 +313,10 @@ static inline bool peer_is_drained(struct peer *peer)
 
 static inline int peer_connect(const struct peer *peer)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), space = 65536;
 
+    /* a fixed buffer, or the kernel would take a large answer for a client that does not read */
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &space, sizeof(space));
     assert_int_equal(connect(fd, &peer->addr.any, peer->addr.len), 0);
     return fd;
 }

@@ -242,7 +242,7 @@ static void slow_readers_hold_the_writer_back(void **state)
     size_t got = 0;
 
     peer_send(fd, STR(GET("/big")));
-    peer_expect(fd, "HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n");
+    peer_expect(fd, "HTTP/1.1 200 OK\r\nContent-Length: 33554432\r\n\r\n");
     while (got < PEER_BIG) {
         ssize_t n = peer_read(fd, buf, sizeof(buf));
 
