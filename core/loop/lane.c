@@ -29,6 +29,7 @@ struct lane {
     unsigned waiting, threads, idle, running_count;
     unsigned refs; /* threads, plus one for the owner */
     bool is_closing;
+    bool is_abandoned; /* the owner is gone, and `arg` with it */
 };
 
 /* A job under way, on its thread's stack: the job itself may free itself. */
@@ -161,8 +162,8 @@ static void *lane_thread(void *arg)
     pthread_mutex_lock(&lane->lock);
     while ((job = wait_for_job(lane)))
         run_job(lane, job);
-    lane->threads--;
-    if (!lane->is_closing && lane->on_thread_end) {
+    lane->threads--; /* takes no job any more; lane_free waits for refs */
+    if (!lane->is_abandoned && lane->on_thread_end) {
         pthread_mutex_unlock(&lane->lock);
         lane->on_thread_end(lane->arg);
         pthread_mutex_lock(&lane->lock);
@@ -252,10 +253,10 @@ unsigned lane_free(struct lane *lane, int64_t wait_ms)
     while (list_pop(&lane->queue))
         lane->waiting--;
     pthread_cond_broadcast(&lane->work);
-    while (lane->threads > 0 &&
-           pthread_cond_timedwait(&lane->ended, &lane->lock, &until) != ETIMEDOUT)
+    while (lane->refs > 1 && pthread_cond_timedwait(&lane->ended, &lane->lock, &until) != ETIMEDOUT)
         continue;
-    left = lane->threads;
+    left = lane->refs - 1;
+    lane->is_abandoned = true;
     unref_and_unlock(lane);
     return left;
 }

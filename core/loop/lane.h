@@ -2,7 +2,7 @@
  * after 30 s idle, and have all signals blocked.
  *
  * A job that hangs keeps its thread; others go on. lane_free detaches such threads: their jobs must
- * own everything they touch.
+ * own everything they touch, and on_thread_end does not run on them.
  */
 #ifndef LOOP_LANE_H
 #define LOOP_LANE_H

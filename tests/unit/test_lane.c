@@ -164,6 +164,31 @@ static void a_hung_thread_is_left_behind_and_may_return_later(void **state)
         sem_post(&f->may_end);
 }
 
+static void count_up(void *arg)
+{
+    atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+static void every_thread_that_starts_also_ends_before_its_lane(void **state)
+{
+    struct fixture *f = *state;
+    struct job jobs[3];
+    struct lane *lane;
+
+    lane = lane_new("test", &(struct lane_limits){3, 0}, NULL, count_up, &f->order);
+    for (int i = 0; i < 3; i++) {
+        jobs[i] = make_job(f, 0, true);
+        jobs[i].order = NULL;
+        assert_int_equal(lane_submit(lane, &jobs[i].job), 0);
+    }
+    for (int i = 0; i < 3; i++)
+        sem_wait(&f->started);
+    for (int i = 0; i < 3; i++)
+        sem_post(&f->may_end);
+    assert_int_equal(lane_free(lane, 10000), 0);
+    assert_int_equal(atomic_load(&f->order), 3);
+}
+
 #define LANE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -173,6 +198,7 @@ int main(void)
         LANE_TEST(a_full_queue_refuses_at_once),
         LANE_TEST(jobs_of_one_key_run_in_order_and_others_overtake_them),
         LANE_TEST(a_waiting_job_can_be_withdrawn_a_running_one_not),
+        LANE_TEST(every_thread_that_starts_also_ends_before_its_lane),
         LANE_TEST(a_hung_thread_is_left_behind_and_may_return_later),
     };
 
