@@ -52,6 +52,8 @@ int addr_parse(struct str text, struct addr *ret, struct err *err)
     uint64_t port;
 
     memset(ret, 0, sizeof(*ret));
+    if (str_find(text, '\0') >= 0)
+        return err_set(err, -EINVAL, "an address has no NUL byte");
     if (str_starts(text, STR("unix:")))
         return parse_unix(str_sub(text, 5, text.len), ret, err);
     if (colon < 0 || !str_to_u64(str_sub(text, (size_t)colon + 1, text.len), 65535, &port))
@@ -126,7 +128,8 @@ static void remove_stale(const struct addr *addr)
 
     if (stat(addr->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
         return;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* non-blocking: a full backlog means that somebody listens */
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
     if (connect(fd, &addr->any, addr->len) < 0 && errno == ECONNREFUSED)

@@ -33,6 +33,7 @@ struct loop {
     _Atomic(struct loop_msg *) inbox; /* newest first */
     atomic_bool is_stopping;
     struct list deferred;
+    struct list lingering;      /* sockets that close gently: the loop's own */
     struct list dead;           /* closed sockets, freed at the end of the turn */
     atomic_uint_fast64_t turns; /* odd while a turn is under way */
     atomic_uint quiesce_waiters;
@@ -52,6 +53,8 @@ int64_t wheel_wait_ms(struct wheel *wheel, int64_t now_ms);
 /* A loop ended a turn while somebody waited for that. */
 void quiesce_turn_ended(struct quiesce *domain, struct loop *loop);
 
+/* Closes the sockets on loop->lingering. */
+void io_end_lingering(struct loop *loop);
 /* Frees the sockets on loop->dead. */
 void io_bury(struct loop *loop);
 

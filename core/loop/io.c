@@ -2,8 +2,8 @@
  *
  * Each socket is registered once, for reading, writing and the peer's close; `readable` and
  * `writable` remember what the kernel said until a call comes back short. A receive that filled
- * less than the buffer has emptied the socket, unless the peer has closed: then another receive
- * must see the end.
+ * less than the buffer has emptied the socket, unless the peer has closed or the connection may
+ * have failed: then another receive must see that.
  */
 #include "loop/io.h"
 
@@ -33,12 +33,14 @@ struct io {
     struct buf out;
     int error; /* to be told by on_error */
     bool is_readable, is_writable, peer_closed;
+    bool may_have_failed; /* the last readiness could have been an error; until a receive says no */
     bool is_connecting, is_asked, is_closed;
     bool wants_shutdown, is_shut;
     bool has_queued; /* on_drained is owed */
     bool error_is_told;
     struct addr *connect_addr; /* while a Unix socket's backlog is full */
-    struct timer *timer;       /* connect retry, or linger */
+    struct timer timer;        /* connect retry, or linger */
+    struct list linger_node;   /* in loop->lingering */
 };
 
 /* ---- Making and closing ---- */
@@ -76,9 +78,11 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     if (io->filter) /* either direction of the filter may have waited for either of the socket */
         io->is_readable = io->is_writable = true;
     /* libevent turns an error into both directions without the close */
-    if (!io->is_asked && !io->is_connecting && !io->error && (what & EV_READ) &&
-        (what & EV_WRITE) && !(what & EV_CLOSED))
-        io->error = socket_error(io);
+    if (!io->is_connecting && (what & EV_READ) && (what & EV_WRITE) && !(what & EV_CLOSED)) {
+        io->may_have_failed = true;
+        if (!io->is_asked && !io->error)
+            io->error = socket_error(io);
+    }
     progress(io);
 }
 
@@ -99,6 +103,8 @@ struct io *io_new(struct loop *loop, int fd, const struct io_handler *handler, v
     io->is_writable = true;
     buf_init(&io->out, 0);
     loop_defer_init(&io->defer, on_deferred);
+    timer_init(&io->timer, loop, NULL, io);
+    list_init(&io->linger_node);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* refused by Unix sockets */
     event_assign(&io->event, loop->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
                  on_event, io);
@@ -122,13 +128,6 @@ void io_bury(struct loop *loop)
     }
 }
 
-static void drop_timer(struct io *io)
-{
-    if (io->timer)
-        timer_cancel(io->timer);
-    XFREE(&io->timer);
-}
-
 void io_close(struct io *io, bool reset)
 {
     struct linger none = {.l_onoff = 1, .l_linger = 0};
@@ -139,7 +138,8 @@ void io_close(struct io *io, bool reset)
     io->is_closed = true;
     event_del(&io->event);
     loop_undefer(&io->defer);
-    drop_timer(io);
+    timer_cancel(&io->timer);
+    list_remove(&io->linger_node);
     if (reset)
         setsockopt(io->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
     if (io->filter)
@@ -175,12 +175,8 @@ struct loop *io_loop(const struct io *io)
 
 static void set_timer(struct io *io, int64_t delay_ms, void (*on_due)(void *arg))
 {
-    if (!io->timer)
-        io->timer = xmalloc(sizeof(*io->timer));
-    else
-        timer_cancel(io->timer);
-    timer_init(io->timer, io->loop, on_due, io);
-    timer_set(io->timer, delay_ms);
+    io->timer.on_due = on_due;
+    timer_set(&io->timer, delay_ms);
 }
 
 /* Tells the error once, from the loop. */
@@ -213,7 +209,11 @@ static void try_connect(struct io *io, const struct addr *addr)
         return;
     if (errno == EAGAIN) { /* a Unix socket with a full backlog: no readiness will tell */
         if (!io->connect_addr) {
-            io->connect_addr = xmalloc(sizeof(*addr));
+            io->connect_addr = mem_alloc(sizeof(*addr));
+            if (!io->connect_addr) {
+                fail_later(io, -ENOMEM);
+                return;
+            }
             *io->connect_addr = *addr;
         }
         set_timer(io, CONNECT_RETRY_MS, on_connect_retry);
@@ -256,7 +256,7 @@ static void finish_connect(struct io *io)
     if (io->error)
         return;
     io->is_connecting = false;
-    drop_timer(io);
+    timer_cancel(&io->timer);
     XFREE(&io->connect_addr);
     if (io->handler->on_connected)
         io->handler->on_connected(io->arg);
@@ -435,7 +435,7 @@ static void receive(struct io *io)
     }
     n = recv_now(io, io->loop->scratch, RECV_SCRATCH);
     if (n == -EAGAIN) {
-        io->is_readable = false;
+        io->is_readable = io->may_have_failed = false;
         return;
     }
     if (n < 0) {
@@ -447,7 +447,7 @@ static void receive(struct io *io)
         io->handler->on_eof(io->arg);
         return;
     }
-    if (!io->filter && n < RECV_SCRATCH && !io->peer_closed)
+    if (!io->filter && n < RECV_SCRATCH && !io->peer_closed && !io->may_have_failed)
         io->is_readable = false;
     io->handler->on_data(io->arg, str_make(io->loop->scratch, (size_t)n));
 }
@@ -492,9 +492,22 @@ static void linger_on_data(void *arg, struct str data)
     io_recv(arg);
 }
 
-static void linger_on_end(void *arg)
+static void linger_on_timeout(void *arg)
 {
     io_close(arg, false);
+}
+
+/* The peer says no more, but may still read what is queued. */
+static void linger_on_eof(void *arg)
+{
+    if (io_queued(arg) == 0)
+        io_close(arg, false);
+}
+
+/* The end of the peer is told again if it was told before. */
+static void linger_on_drained(void *arg)
+{
+    io_recv(arg);
 }
 
 static void linger_on_error(void *arg, int error)
@@ -504,7 +517,19 @@ static void linger_on_error(void *arg, int error)
 }
 
 static const struct io_handler linger_handler = {
-    .on_data = linger_on_data, .on_eof = linger_on_end, .on_error = linger_on_error};
+    .on_data = linger_on_data,
+    .on_eof = linger_on_eof,
+    .on_error = linger_on_error,
+    .on_drained = linger_on_drained,
+};
+
+void io_end_lingering(struct loop *loop)
+{
+    struct list *node;
+
+    while ((node = list_pop(&loop->lingering)))
+        io_close(CONTAINER_OF(node, struct io, linger_node), false);
+}
 
 void io_close_gently(struct io *io, int64_t linger_ms)
 {
@@ -515,7 +540,9 @@ void io_close_gently(struct io *io, int64_t linger_ms)
         return;
     }
     io_set_handler(io, &linger_handler, io);
-    set_timer(io, linger_ms, linger_on_end);
+    list_remove(&io->linger_node);
+    list_push(&io->loop->lingering, &io->linger_node);
+    set_timer(io, linger_ms, linger_on_timeout);
     io_shutdown(io);
     io_recv(io);
 }

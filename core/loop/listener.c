@@ -15,6 +15,7 @@ struct listener {
     struct event event;
     struct timer pause;
     bool is_freed; /* by on_accept, while we are inside */
+    bool is_paused;
     bool is_inside;
     void (*on_accept)(void *arg, int fd, const struct addr *peer);
     void *arg;
@@ -32,7 +33,7 @@ static bool is_out_of_resources(int error)
 
 static void accept_some(struct listener *listener)
 {
-    for (int i = 0; i < ACCEPTS_PER_TURN && !listener->is_freed; i++) {
+    for (int i = 0; i < ACCEPTS_PER_TURN && !listener->is_freed && !listener->is_paused; i++) {
         struct addr peer = {.len = sizeof(peer.space)};
         int fd = sys.accept4(listener->fd, &peer.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -82,11 +83,15 @@ struct listener *listener_new(struct loop *loop, int fd,
 
 void listener_pause(struct listener *listener)
 {
+    listener->is_paused = true;
+    timer_cancel(&listener->pause); /* it would end the pause of our owner */
     event_del(&listener->event);
 }
 
 void listener_resume(struct listener *listener)
 {
+    listener->is_paused = false;
+    timer_cancel(&listener->pause);
     event_add(&listener->event, NULL);
 }
 

@@ -78,6 +78,7 @@ struct loop *loop_new(const char *name)
     loop->now_ms = sys_monotonic_ms();
     wheel_init(&loop->wheel, loop->now_ms);
     list_init(&loop->deferred);
+    list_init(&loop->lingering);
     list_init(&loop->dead);
     event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST | EV_ET,
                  on_wake, NULL);
@@ -91,6 +92,7 @@ void loop_free(struct loop *loop)
     if (!loop)
         return;
     ASSERT(!loop->is_spawned);
+    io_end_lingering(loop);
     io_bury(loop);
     event_del(&loop->wake_event);
     event_del(&loop->timeout_event);
@@ -238,8 +240,11 @@ void loop_run(struct loop *loop)
     while (!atomic_load(&loop->is_stopping))
         loop_turn(loop, true);
     current = loop;
+    turn_enter(loop); /* the last messages may read shared tables, too */
     while (run_inbox(loop))
         continue;
+    io_bury(loop);
+    turn_leave(loop);
     current = NULL;
 }
 

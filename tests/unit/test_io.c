@@ -408,6 +408,105 @@ static void a_gentle_close_delivers_the_queue_first(void **state)
     free(bytes);
 }
 
+static void a_gentle_close_outlasts_the_end_of_the_peer(void **state)
+{
+    enum { TOTAL = 1 << 20 };
+    struct peer a, b;
+    char *bytes = calloc(1, TOTAL);
+    struct iovec iov = {bytes, TOTAL};
+
+    (void)state;
+    make_pair(&a, &b);
+    io_shutdown(b.io); /* a client that has nothing more to say, and reads late */
+    assert_true(io_send(a.io, &iov, 1) > 0);
+    io_close_gently(TAKE_PTR(a.io), 5000);
+    settle();
+    io_recv(b.io);
+    TURN_UNTIL(b.eofs + b.errors == 1);
+    assert_int_equal(buf_len(&b.received), TOTAL);
+    peer_free(&b);
+    settle();
+    free(bytes);
+}
+
+static void a_loop_that_ends_frees_sockets_that_close_gently(void **state)
+{
+    struct peer a, b;
+
+    (void)state;
+    make_pair(&a, &b);
+    io_close_gently(TAKE_PTR(a.io), 5000);
+    settle();
+    peer_free(&b);
+    /* tear_down frees the loop; the leak check sees what it forgot */
+}
+
+static void a_reset_right_behind_data_is_told_after_the_data(void **state)
+{
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    struct addr addr;
+    struct listener *listener = listen_on("127.0.0.1:0", &addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_int_equal(connect(fd, &addr.any, addr.len), 0);
+    TURN_UNTIL(accepted.io);
+    settle();
+    io_recv(accepted.io);
+    assert_int_equal(send(fd, "last words", 10, MSG_NOSIGNAL), 10);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    close(fd);
+    for (int i = 0; i < 1000 && accepted.errors == 0; i++)
+        loop_turn(loop, false);
+    assert_true(str_eq(buf_str(&accepted.received), STR("last words")));
+    assert_int_equal(accepted.errors, 1);
+    assert_int_equal(accepted.last_error, -ECONNRESET);
+    peer_free(&accepted);
+    accepted = (struct peer){0};
+    listener_free(listener);
+}
+
+static int accepts;
+
+static void on_accept_pause(void *arg, int fd, const struct addr *peer)
+{
+    struct listener **listener = arg;
+
+    (void)peer;
+    accepts++;
+    close(fd);
+    listener_pause(*listener);
+}
+
+static void a_listener_paused_inside_its_call_back_accepts_no_more(void **state)
+{
+    struct listener *listener;
+    struct addr addr;
+    struct err err;
+    int fds[3], fd;
+
+    (void)state;
+    accepts = 0;
+    assert_int_equal(addr_parse(STR("127.0.0.1:0"), &addr, &err), 0);
+    fd = addr_listen(&addr, 16, false, &err);
+    assert_true(fd >= 0);
+    addr.len = sizeof(addr.space);
+    getsockname(fd, &addr.any, &addr.len);
+    listener = listener_new(loop, fd, on_accept_pause, &listener);
+    for (int i = 0; i < 3; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fds[i], &addr.any, addr.len), 0);
+    }
+    TURN_UNTIL(accepts > 0);
+    settle();
+    assert_int_equal(accepts, 1);
+    listener_resume(listener);
+    TURN_UNTIL(accepts == 2);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    listener_free(listener);
+}
+
 /* ---- Addresses ---- */
 
 static void addresses_parse_and_format(void **state)
@@ -429,6 +528,8 @@ static void addresses_parse_and_format(void **state)
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         assert_int_equal(addr_parse(str_from(bad[i]), &addr, &err), -EINVAL);
+    assert_int_equal(addr_parse(STR("unix:/a\0b"), &addr, &err), -EINVAL);
+    assert_int_equal(addr_parse(STR("127.0.0.1\0.example:80"), &addr, &err), -EINVAL);
 }
 
 #define IO_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -448,6 +549,10 @@ int main(void)
         IO_TEST(a_reset_is_told_without_being_asked_to_read),
         IO_TEST(a_refused_connection_is_an_error),
         IO_TEST(a_gentle_close_delivers_the_queue_first),
+        IO_TEST(a_gentle_close_outlasts_the_end_of_the_peer),
+        IO_TEST(a_loop_that_ends_frees_sockets_that_close_gently),
+        IO_TEST(a_reset_right_behind_data_is_told_after_the_data),
+        IO_TEST(a_listener_paused_inside_its_call_back_accepts_no_more),
         cmocka_unit_test(addresses_parse_and_format),
     };
 
