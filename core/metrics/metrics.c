@@ -144,8 +144,7 @@ static struct series *series_of(struct metric_set *set, const struct str *values
     }
     series = map_get(&set->by_values, buf_str(&key));
     if (!series && set->by_values.count < set->series_max) {
-        series =
-            xcalloc(1, sizeof(*series) + (set->bounds_count + 1) * sizeof(series->buckets[0]));
+        series = xcalloc(1, sizeof(*series) + (set->bounds_count + 1) * sizeof(series->buckets[0]));
         for (size_t i = 0; i < set->label_count; i++)
             series->values[i] = str_dup(values[i]);
         map_set(&set->by_values, buf_str(&key), series);
