@@ -78,6 +78,16 @@ static struct route_endpoint *endpoint_for(struct route_fn *fn, struct endpoint_
     return endpoint_new(fn, spec);
 }
 
+/* An id names one endpoint: of several specs the first counts. */
+static bool is_named_before(const struct route_endpoint_spec *specs, size_t i)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (specs[k].id == specs[i].id && specs[k].provider == specs[i].provider)
+            return true;
+    }
+    return false;
+}
+
 static struct endpoint_set *set_build(struct route_fn *fn, struct endpoint_set *old,
                                       uint64_t generation, const struct route_endpoint_spec *specs,
                                       size_t count)
@@ -86,10 +96,11 @@ static struct endpoint_set *set_build(struct route_fn *fn, struct endpoint_set *
     size_t back = count;
 
     for (size_t i = 0; i < count; i++) {
-        struct route_endpoint *ep = endpoint_for(fn, old, &specs[i]);
+        struct route_endpoint *ep;
 
-        if (ep->is_marked) /* named twice: the first counts */
+        if (is_named_before(specs, i))
             continue;
+        ep = endpoint_for(fn, old, &specs[i]);
         ep->is_marked = true;
         ep->is_in_set = true;
         ep->generation = generation;

@@ -171,6 +171,19 @@ static void a_stream_outlives_the_deadline(void **state)
     close(fd);
 }
 
+static void a_silent_stream_ends_at_its_idle_limit(void **state)
+{
+    struct world *world = *state;
+    struct answer answer;
+
+    policy_set(world, (struct route_policy){.stream_idle_ms = 50});
+    answer = ask(world, "GET", "/function/f/sse");
+    assert_null(strstr(answer.body, "\r\n0\r\n"));
+    check(answer, 200, "data: 1\n\n");
+    wait_for(&world->recorded);
+    assert_string_equal(world->fault, "timeout");
+}
+
 static void a_websocket_becomes_a_tunnel(void **state)
 {
     struct world *world = *state;
@@ -336,6 +349,7 @@ int main(void)
         TEST(an_early_answer_is_relayed_while_the_body_arrives),
         TEST(an_event_goes_out_before_the_next_one_comes),
         TEST(a_stream_outlives_the_deadline),
+        TEST(a_silent_stream_ends_at_its_idle_limit),
         TEST(a_websocket_becomes_a_tunnel),
         TEST(a_slow_client_holds_the_function_back_and_gets_all),
         TEST(a_slow_function_holds_the_client_back_and_gets_all),

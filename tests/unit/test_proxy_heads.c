@@ -10,6 +10,7 @@
 #include "proxy/exchange.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static void only_the_grammar_is_a_name(void **state)
@@ -359,6 +360,60 @@ static void the_client_gets_the_functions_fields_and_ours_once(void **state)
     assert_int_equal(count_of(&f->out, "X-Duration-Seconds"), 1);
 }
 
+/* ---- A stream that comes from inside ---- */
+
+static struct {
+    unsigned status;
+    char fields[512], body[512];
+} said;
+
+static int inner_respond(struct stream *s, const struct http_head *head)
+{
+    s->status = said.status = head->status;
+    for (size_t i = 0; i < head->count; i++)
+        snprintf(said.fields + strlen(said.fields), sizeof(said.fields) - strlen(said.fields),
+                 "%.*s: %.*s\n", STR_ARG(head->fields[i].name), STR_ARG(head->fields[i].value));
+    return 0;
+}
+
+static ssize_t inner_write(struct stream *s, const struct iovec *iov, int count)
+{
+    (void)s;
+    for (int i = 0; i < count; i++)
+        snprintf(said.body + strlen(said.body), sizeof(said.body) - strlen(said.body), "%.*s",
+                 (int)iov[i].iov_len, (const char *)iov[i].iov_base);
+    return 0;
+}
+
+static void inner_finish(struct stream *s, const struct http_head *trailers)
+{
+    (void)s;
+    (void)trailers;
+}
+
+static void connect_and_trace_are_refused(void **state)
+{
+    static const struct stream_ops ops = {
+        .respond = inner_respond, .write = inner_write, .finish = inner_finish};
+    static const char *const methods[] = {"CONNECT", "TRACE"};
+    struct fixture *f = *state;
+
+    f->stream.ops = &ops;
+    f->stream.is_internal = true;
+    for (size_t i = 0; i < 2; i++) {
+        memset(&said, 0, sizeof(said));
+        f->stream.request.method = HTTP_OTHER;
+        f->stream.request.method_text = str_from(methods[i]);
+        proxy_handle(&f->proxy, &f->stream);
+        assert_int_equal(said.status, 405);
+        assert_non_null(strstr(said.fields, "Allow: GET, HEAD"));
+        assert_non_null(strstr(said.fields, "X-OpenFaaS-Internal: gateway"));
+        assert_ptr_equal(strstr(said.body, "method-refused (gateway), after 0."), said.body);
+        f->stream.handler->on_done(f->stream.handler_arg, STREAM_COMPLETE);
+        assert_int_equal(f->proxy.in_flight, 0);
+    }
+}
+
 static void every_fault_has_a_name_a_status_and_a_hint(void **state)
 {
     (void)state;
@@ -386,6 +441,7 @@ int main(void)
         TEST(timeout_says_what_is_left),
         TEST(a_trace_is_continued_or_begun),
         TEST(the_client_gets_the_functions_fields_and_ours_once),
+        TEST(connect_and_trace_are_refused),
         cmocka_unit_test(every_fault_has_a_name_a_status_and_a_hint),
     };
 

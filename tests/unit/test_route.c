@@ -255,6 +255,21 @@ static void an_address_may_change_until_requests_have_seen_it(void **state)
     assert_int_equal(world->released, 1);
 }
 
+static void an_id_named_twice_is_one_endpoint(void **state)
+{
+    struct world *world = *state;
+    struct route_fn *fn = fn_put(world, "f");
+    struct route_endpoint_spec specs[] = {spec(1, ROUTE_READY), spec(1, ROUTE_READY),
+                                          spec(2, ROUTE_READY), spec(1, ROUTE_DRAINING)};
+
+    specs[1].addr = specs[2].addr;
+    route_fn_set_endpoints(world->table, fn, 1, specs, 4);
+    assert_int_equal(route_ready_count(fn), 2);
+    route_fn_set_endpoints(world->table, fn, 2, NULL, 0);
+    settle(world);
+    assert_int_equal(world->released, 2);
+}
+
 static void a_failing_endpoint_is_left_out_for_a_while_and_forgiven(void **state)
 {
     struct world *world = *state;
@@ -559,6 +574,7 @@ int main(void)
         TEST(an_endpoint_in_use_is_released_once_when_its_last_request_ends),
         TEST(what_drains_may_come_back_before_its_release),
         TEST(an_address_may_change_until_requests_have_seen_it),
+        TEST(an_id_named_twice_is_one_endpoint),
         TEST(a_failing_endpoint_is_left_out_for_a_while_and_forgiven),
         TEST(permits_bound_endpoints_and_functions),
         TEST(a_limit_that_is_lifted_leaves_no_count_behind),
