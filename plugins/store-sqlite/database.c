@@ -251,6 +251,25 @@ static int32_t create_schema(struct database *db)
     return error;
 }
 
+/* Readers beside the writer need WAL, and WAL needs memory shared between processes, which network
+ * file systems do not offer. */
+static int32_t use_wal(struct database *db)
+{
+    sqlite3_stmt *statement;
+    int32_t error = 0;
+
+    if (sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode=WAL", -1, &statement, NULL) !=
+            SQLITE_OK ||
+        sqlite3_step(statement) != SQLITE_ROW)
+        error = database_fail(db, "cannot be set up");
+    else if (strcmp((const char *)sqlite3_column_text(statement, 0), "wal") != 0)
+        error = fng_fail(
+            db->host, FNG_E_UNSUPPORTED,
+            "%s: its file system cannot do write-ahead logging: put it on a local disk", db->file);
+    sqlite3_finalize(statement);
+    return error;
+}
+
 int32_t database_open_first(struct database *db, const struct fng_host *host, const char *file,
                             int64_t busy_timeout_ms)
 {
@@ -259,9 +278,9 @@ int32_t database_open_first(struct database *db, const struct fng_host *host, co
 
     if ((error = open_handle(db, host, file, busy_timeout_ms)) != 0 ||
         (error = check_identity(db, &version)) != 0 || (error = check_soundness(db)) != 0 ||
+        (error = use_wal(db)) != 0 ||
         (error = execute(db, "cannot be set up",
-                         "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                         "PRAGMA journal_size_limit=16777216")) != 0 ||
+                         "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=16777216")) != 0 ||
         (version == 0 && (error = create_schema(db)) != 0) || (error = prepare(db)) != 0)
         database_close(db);
     return error;

@@ -4,43 +4,13 @@
  * Functions are threads that answer HTTP on unix sockets; their desired state is in the host's
  * key/value store. All deltas are pushed under one lock, so they come in order.
  */
-#include "toy_replica.h"
+#include "toy_provider.h"
+
 #include "toy_spec.h"
 
-#include <fngate/provider.h>
-
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-enum { KEY_MAX = 256, NAME_MAX_LEN = 63, REPLICAS_MAX = 16, LINES_MAX = 1024 };
-
-struct toy_function {
-    struct toy_function *next;
-    char ns[NAME_MAX_LEN + 1], name[NAME_MAX_LEN + 1];
-    char *spec; /* as by spec_text, owned */
-    uint64_t generation;
-    uint32_t replicas; /* desired */
-    struct replica *running;
-};
-
-struct toy {
-    const struct fng_host *host;
-    struct fng_str fault;
-
-    pthread_mutex_t lock; /* guards the functions and the order of deltas; taken before log_lock */
-    struct toy_function *functions;
-    struct replica *draining; /* out of their sets, not released yet */
-    uint64_t last_id;
-    int has_synced;
-
-    pthread_mutex_t
-        log_lock; /* guards the lines: each is the name of the function that was called */
-    char lines[LINES_MAX][NAME_MAX_LEN + 1];
-    int64_t line_times_ms[LINES_MAX];
-    size_t line_count;
-};
 
 static const struct fng_config_key config_keys[] = {
     {.name = "fault",
@@ -49,11 +19,6 @@ static const struct fng_config_key config_keys[] = {
      .type = FNG_CONF_STR,
      .offset = offsetof(struct toy, fault)},
 };
-
-static bool has_fault(const struct toy *toy, const char *name)
-{
-    return fng_str_eq(toy->fault, fng_str_from(name));
-}
 
 /* Of an image named "bad" no replica comes up. */
 static bool is_bad(const struct toy_function *f)
@@ -258,7 +223,7 @@ static void reconcile(struct toy *toy, struct toy_function *f)
 
 /* ---- Operations: desired state ---- */
 
-static struct toy_function *find(struct toy *toy, struct fng_str ns, struct fng_str name)
+struct toy_function *toy_find(struct toy *toy, struct fng_str ns, struct fng_str name)
 {
     struct toy_function *f = toy->functions;
 
@@ -283,13 +248,6 @@ static struct toy_function *add_function(struct toy *toy, const struct fng_funct
     return f;
 }
 
-static void ignore_value(void *arg, struct fng_str value, uint64_t version)
-{
-    (void)arg;
-    (void)value;
-    (void)version;
-}
-
 static int32_t check_secrets(struct toy *toy, const struct fng_function *function)
 {
     char key[KEY_MAX];
@@ -297,7 +255,8 @@ static int32_t check_secrets(struct toy *toy, const struct fng_function *functio
     for (size_t i = 0; i < function->secrets.count; i++) {
         snprintf(key, sizeof(key), "secret/%.*s/%.*s", STR_ARG(function->ns),
                  STR_ARG(function->secrets.items[i]));
-        if (toy->host->kv_get(toy->host->instance, fng_str_from(key), ignore_value, NULL) != 0 &&
+        if (toy->host->kv_get(toy->host->instance, fng_str_from(key), toy_ignore_value, NULL) !=
+                0 &&
             !has_fault(toy, "secrets-unchecked")) /* provider/secret-missing-at-deploy */
             return fng_invalid(toy->host, "secrets", "secret '%.*s' does not exist",
                                STR_ARG(function->secrets.items[i]));
@@ -336,7 +295,7 @@ static void take_over(struct toy *toy, struct toy_function *f, const struct fng_
 
 static int32_t deploy_locked(struct toy *toy, const struct fng_function *function, bool may_create)
 {
-    struct toy_function *f = find(toy, function->ns, function->name);
+    struct toy_function *f = toy_find(toy, function->ns, function->name);
     int32_t error = check_secrets(toy, function);
 
     if (error)
@@ -401,7 +360,7 @@ static int32_t toy_remove(void *self, struct fng_str ns, struct fng_str name, ui
     struct toy_function *f;
 
     pthread_mutex_lock(&toy->lock);
-    f = find(toy, ns, name);
+    f = toy_find(toy, ns, name);
     if (f)
         forget(toy, f, generation);
     pthread_mutex_unlock(&toy->lock);
@@ -432,7 +391,7 @@ static int32_t toy_scale(void *self, struct fng_str ns, struct fng_str name, uin
     if (has_fault(toy, "scale-ignored")) /* provider/scale-to-zero */
         return 0;
     pthread_mutex_lock(&toy->lock);
-    f = find(toy, ns, name);
+    f = toy_find(toy, ns, name);
     if (f)
         set_replicas(toy, f, replicas, generation);
     pthread_mutex_unlock(&toy->lock);
@@ -450,7 +409,7 @@ static int32_t toy_activate(void *self, struct fng_str ns, struct fng_str name, 
     if (has_fault(toy, "activates-later") && toy->draining) /* provider/activate-while-draining */
         return 0;
     pthread_mutex_lock(&toy->lock);
-    f = find(toy, ns, name);
+    f = toy_find(toy, ns, name);
     if (f && has_fault(toy, "activates-again")) /* provider/activate-twice-is-harmless */
         replicas += f->replicas;
     else if (f && f->replicas)
@@ -510,182 +469,19 @@ static int32_t toy_watch(void *self)
     return 0;
 }
 
-static bool is_asked_for(const struct toy *toy, const struct fng_log_query *query, size_t line)
-{
-    bool is_old = toy->line_times_ms[line] < query->since_ms &&
-                  !has_fault(toy, "since-ignored"); /* provider/logs-since */
-
-    return !is_old && fng_str_eq(fng_str_from(toy->lines[line]), query->name);
-}
-
-/* True when the function has no replica any more and logs is to end for that. */
-static bool ends_at_zero(struct toy *toy, const struct fng_log_query *query)
-{
-    const struct toy_function *f;
-    bool is_zero;
-
-    if (!has_fault(toy, "logs-end-at-zero")) /* provider/logs-follow-through-zero */
-        return false;
-    pthread_mutex_lock(&toy->lock);
-    f = find(toy, query->ns, query->name);
-    is_zero = f && !f->running;
-    pthread_mutex_unlock(&toy->lock);
-    return is_zero;
-}
-
-/* The n-th line of the function from `from` on, or line_count. */
-static size_t next_line(struct toy *toy, const struct fng_log_query *query, size_t from)
-{
-    pthread_mutex_lock(&toy->log_lock);
-    while (from < toy->line_count && !is_asked_for(toy, query, from))
-        from++;
-    if (from == toy->line_count)
-        from = LINES_MAX;
-    pthread_mutex_unlock(&toy->log_lock);
-    return from;
-}
-
-static size_t first_line(struct toy *toy, const struct fng_log_query *query)
-{
-    size_t lines[LINES_MAX], count = 0;
-
-    for (size_t at = next_line(toy, query, 0); at < LINES_MAX; at = next_line(toy, query, at + 1))
-        lines[count++] = at;
-    if (query->tail < 0 || (size_t)query->tail >= count ||
-        has_fault(toy, "tail-ignored")) /* provider/logs-tail */
-        return 0;
-    return query->tail == 0 ? lines[count - 1] + 1 : lines[count - (size_t)query->tail];
-}
-
-static int32_t toy_logs(void *self, const struct fng_log_query *query, fng_log_line_f *on_line,
-                        void *arg)
-{
-    struct toy *toy = self;
-    size_t at = first_line(toy, query);
-
-    for (;;) {
-        struct fng_log_line line = {.size = sizeof(line), .text = FNG_STR("called")};
-        size_t found = next_line(toy, query, at);
-
-        if (found < LINES_MAX) {
-            line.replica = fng_str_from(toy->lines[found]);
-            line.time_ns = toy->line_times_ms[found] * 1000000;
-            at = found + 1;
-            if (on_line(arg, &line) != 0 &&
-                !has_fault(toy, "logs-go-on")) /* provider/logs-stop-when-nobody-reads */
-                return 0;
-        } else if (!query->follow || ends_at_zero(toy, query)) {
-            return 0;
-        } else if (toy->host->wait_ms(toy->host->instance, 5) != 0 &&
-                   !has_fault(toy, "logs-stay")) { /* provider/logs-follow-ends-when-cancelled */
-            return 0;
-        }
-    }
-}
-
-/* ---- Operations: secrets, usage, namespaces ---- */
-
-static int32_t put_named(struct toy *toy, const char *key, struct fng_str value, bool is_create)
-{
-    int32_t error = toy->host->kv_get(toy->host->instance, fng_str_from(key), ignore_value, NULL);
-
-    if (is_create && error == 0 && !has_fault(toy, "secret-overwrites"))
-        return fng_fail(toy->host, FNG_E_CONFLICT, "it exists"); /* provider/secret-create-twice */
-    if (!is_create && error != 0)
-        return fng_fail(toy->host, FNG_E_NOT_FOUND, "it does not exist");
-    return toy->host->kv_put(toy->host->instance, fng_str_from(key), value, FNG_KV_ANY, NULL);
-}
-
-static int32_t toy_secret_set(void *self, struct fng_str ns, struct fng_str name,
-                              struct fng_str value, uint32_t mode)
-{
-    char key[KEY_MAX];
-
-    snprintf(key, sizeof(key), "secret/%.*s/%.*s", STR_ARG(ns), STR_ARG(name));
-    return put_named(self, key, value, mode == FNG_SECRET_CREATE);
-}
-
-static int32_t toy_secret_remove(void *self, struct fng_str ns, struct fng_str name)
-{
-    struct toy *toy = self;
-    char key[KEY_MAX];
-
-    snprintf(key, sizeof(key), "secret/%.*s/%.*s", STR_ARG(ns), STR_ARG(name));
-    return toy->host->kv_remove(toy->host->instance, fng_str_from(key), FNG_KV_ANY);
-}
-
-struct listing {
-    size_t prefix_len;
-    fng_name_f *on_name;
-    fng_namespace_f *on_namespace;
-    void *arg;
-};
-
-static int32_t list_name(void *arg, struct fng_str key, struct fng_str value, uint64_t version)
-{
-    const struct listing *listing = arg;
-    struct fng_namespace ns = {.size = sizeof(ns)};
-
-    (void)value;
-    (void)version;
-    ns.name = fng_str_make(key.ptr + listing->prefix_len, key.len - listing->prefix_len);
-    if (listing->on_name)
-        return listing->on_name(listing->arg, ns.name);
-    return listing->on_namespace(listing->arg, &ns);
-}
-
-static int32_t toy_secret_list(void *self, struct fng_str ns, fng_name_f *on_name, void *arg)
-{
-    struct listing listing = {.on_name = on_name, .arg = arg};
-    struct toy *toy = self;
-    char prefix[KEY_MAX];
-
-    snprintf(prefix, sizeof(prefix), "secret/%.*s/", STR_ARG(ns));
-    listing.prefix_len = strlen(prefix);
-    return toy->host->kv_list(toy->host->instance, fng_str_from(prefix), list_name, &listing);
-}
-
 static int32_t toy_usage(void *self, struct fng_str ns, struct fng_str name, struct fng_usage *ret)
 {
     struct toy *toy = self;
     struct toy_function *f;
 
     pthread_mutex_lock(&toy->lock);
-    f = find(toy, ns, name);
+    f = toy_find(toy, ns, name);
     ret->cpu_millicores = 1;
     ret->memory_bytes = f ? (uint64_t)count_running(f) << 16 : 0;
     pthread_mutex_unlock(&toy->lock);
     if (!f && !has_fault(toy, "usage-of-nobody")) /* provider/usage-is-told */
         return fng_fail(toy->host, FNG_E_NOT_FOUND, "there is no such function");
     return 0;
-}
-
-static int32_t toy_namespace_set(void *self, const struct fng_namespace *ns, uint32_t mode)
-{
-    char key[KEY_MAX];
-
-    snprintf(key, sizeof(key), "namespace/%.*s", STR_ARG(ns->name));
-    return put_named(self, key, FNG_STR(""), mode == FNG_NAMESPACE_CREATE);
-}
-
-static int32_t toy_namespace_remove(void *self, struct fng_str name)
-{
-    struct toy *toy = self;
-    char key[KEY_MAX];
-
-    if (has_fault(toy, "namespace-stays")) /* provider/namespaces */
-        return 0;
-    snprintf(key, sizeof(key), "namespace/%.*s", STR_ARG(name));
-    return toy->host->kv_remove(toy->host->instance, fng_str_from(key), FNG_KV_ANY);
-}
-
-static int32_t toy_namespace_list(void *self, fng_namespace_f *on_namespace, void *arg)
-{
-    struct listing listing = {.on_namespace = on_namespace, .arg = arg};
-    struct toy *toy = self;
-
-    listing.prefix_len = strlen("namespace/");
-    return toy->host->kv_list(toy->host->instance, FNG_STR("namespace/"), list_name, &listing);
 }
 
 /* ---- Life ---- */

@@ -37,7 +37,6 @@ void toy_spec_read(struct toy_spec *spec, const char *text, struct fng_function 
     size_t count = 1;
     char *rest, *line;
 
-    spec->text = must_copy(fng_str_from(text));
     spec->lines = rest = must_copy(fng_str_from(text));
     for (const char *c = text; *c; c++)
         count += *c == '\n';
@@ -51,7 +50,6 @@ void toy_spec_read(struct toy_spec *spec, const char *text, struct fng_function 
 
 void toy_spec_free(struct toy_spec *spec)
 {
-    free(spec->text);
     free(spec->lines);
     free(spec->env);
     free(spec->labels);

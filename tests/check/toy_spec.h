@@ -6,8 +6,7 @@
 #include "spec.h"
 
 struct toy_spec {
-    char *text; /* owned; the lists point into `lines`, a cut copy of it */
-    char *lines;
+    char *lines; /* owned, cut in pieces; the lists point into it */
     struct fng_kv *env, *labels, *annotations;
 };
 
