@@ -42,6 +42,8 @@ struct peer_call {
     struct stream *s;
     struct buf body;
     size_t big_left;
+    struct loop_defer later; /* "/later" asks and answers from outside of call-backs */
+    bool is_complete;
 };
 
 static inline bool peer_path_is(const struct peer_call *call, const char *path)
@@ -86,7 +88,20 @@ static inline void peer_on_body(void *arg, struct str data)
         stream_write(call->s, data);
     else
         buf_add_str(&call->body, data);
-    stream_read(call->s);
+    if (peer_path_is(call, "/later"))
+        loop_defer(call->s->loop, &call->later);
+    else
+        stream_read(call->s);
+}
+
+static inline void peer_on_later(struct loop_defer *defer)
+{
+    struct peer_call *call = CONTAINER_OF(defer, struct peer_call, later);
+
+    if (call->is_complete)
+        stream_reply(call->s, 200, NULL, STR("text/plain"), buf_str(&call->body));
+    else
+        stream_read(call->s);
 }
 
 static inline void peer_on_body_end(void *arg, const struct http_head *trailers)
@@ -95,6 +110,8 @@ static inline void peer_on_body_end(void *arg, const struct http_head *trailers)
 
     if (peer_path_is(call, "/tunnel") || peer_path_is(call, "/stream"))
         stream_finish(call->s, trailers);
+    else if ((call->is_complete = true) && peer_path_is(call, "/later"))
+        loop_defer(call->s->loop, &call->later);
     else
         stream_reply(call->s, 200, NULL, STR("text/plain"), buf_str(&call->body));
 }
@@ -116,6 +133,7 @@ static inline void peer_on_done(void *arg, enum stream_end end)
     peer->ends[peer->ended++ % PEER_ENDS_MAX] = end;
     pthread_cond_broadcast(&peer->changed);
     pthread_mutex_unlock(&peer->lock);
+    loop_undefer(&call->later);
     buf_free(&call->body);
     free(call);
 }
@@ -131,6 +149,30 @@ static inline void peer_inform(struct peer_call *call)
     head.status = 103;
     http_head_add(&head, STR("Link"), STR("</a>"));
     stream_inform(call->s, &head);
+}
+
+/* More pieces than one send takes. */
+static inline void peer_write_pieces(struct peer_call *call)
+{
+    char byte = 'x';
+    struct iovec iov[100];
+
+    for (int i = 0; i < 100; i++)
+        iov[i] = (struct iovec){&byte, 1};
+    peer_start(call, 200, HTTP_BODY_LENGTH, 100);
+    stream_writev(call->s, iov, 100);
+    stream_finish(call->s, NULL);
+}
+
+/* Everything is queued at once, and finished while it still is. */
+static inline void peer_write_heap(struct peer_call *call)
+{
+    char *heap = calloc(1, PEER_BIG);
+
+    peer_start(call, 200, HTTP_BODY_LENGTH, PEER_BIG);
+    stream_write(call->s, str_make(heap, PEER_BIG));
+    stream_finish(call->s, NULL);
+    free(heap);
 }
 
 static inline void peer_answer(struct peer_call *call)
@@ -154,6 +196,15 @@ static inline void peer_answer(struct peer_call *call)
         peer_start(call, 200, HTTP_BODY_LENGTH, PEER_BIG);
         call->big_left = PEER_BIG;
         peer_write_big(call);
+    } else if (peer_path_is(call, "/later")) {
+        loop_defer(call->s->loop, &call->later);
+    } else if (peer_path_is(call, "/pieces")) {
+        peer_write_pieces(call);
+    } else if (peer_path_is(call, "/heap")) {
+        peer_write_heap(call);
+    } else if (peer_path_is(call, "/long")) {
+        peer_start(call, 200, HTTP_BODY_LENGTH, 2);
+        stream_write(call->s, STR("abc"));
     } else if (peer_path_is(call, "/short") || peer_path_is(call, "/cut")) {
         peer_start(call, 200, HTTP_BODY_LENGTH, 10);
         stream_write(call->s, STR("abc"));
@@ -174,6 +225,7 @@ static inline void peer_on_request(void *arg, struct stream *s)
     call->peer = peer;
     call->s = s;
     buf_init(&call->body, 0);
+    loop_defer_init(&call->later, peer_on_later);
     stream_accept(s, &peer_handler, call);
     pthread_mutex_lock(&peer->lock);
     peer->started++;

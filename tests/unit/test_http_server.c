@@ -256,12 +256,70 @@ static void slow_readers_hold_the_writer_back(void **state)
     close(fd);
 }
 
+static void an_answer_that_was_queued_whole_goes_out_whole(void **state)
+{
+    struct peer *peer = *state;
+    int fd = peer_connect(peer);
+    static char buf[65536];
+
+    peer_send(fd, STR(GET("/heap")));
+    peer_expect(fd, "HTTP/1.1 200 OK\r\nContent-Length: 33554432\r\n\r\n");
+    for (size_t got = 0; got < PEER_BIG;) {
+        ssize_t n = peer_read(fd, buf, sizeof(buf));
+
+        assert_true(n > 0);
+        got += (size_t)n;
+    }
+    assert_int_equal(peer_wait_end(peer, 1), STREAM_COMPLETE);
+    peer_send(fd, STR(GET("/early")));
+    peer_expect(fd, EARLY);
+    close(fd);
+}
+
+static void many_pieces_are_one_body(void **state)
+{
+    char want[256] = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+    int fd = peer_connect(*state);
+
+    memset(want + strlen(want), 'x', 100);
+    peer_send(fd, STR(GET("/pieces")));
+    peer_expect(fd, want);
+    close(fd);
+}
+
+static void handlers_may_ask_and_answer_later(void **state)
+{
+    int fd = peer_connect(*state);
+
+    for (int i = 0; i < 3; i++) {
+        peer_send(fd, STR("POST /later HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+                          "1\r\na\r\n"));
+        peer_send(fd, STR("1\r\nb\r\n0\r\n\r\n" GET("/early")));
+        peer_expect(fd, PLAIN(2) "ab" EARLY);
+    }
+    close(fd);
+}
+
+static void a_body_too_large_to_drain_closes_the_connection(void **state)
+{
+    struct peer *peer = *state;
+    int fd = peer_connect(peer);
+    static char block[65536];
+    ssize_t n = 1;
+
+    peer_send(fd, STR("POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n"));
+    peer_expect(fd, EARLY);
+    for (int i = 0; i < 16 && n > 0; i++)
+        n = send(fd, block, sizeof(block), MSG_NOSIGNAL);
+    peer_expect_cut(fd);
+}
+
 static void a_broken_answer_is_seen_as_broken(void **state)
 {
-    static const char *const paths[] = {GET("/cut"), GET("/short")};
+    static const char *const paths[] = {GET("/cut"), GET("/short"), GET("/long")};
     struct peer *peer = *state;
 
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 3; i++) {
         int fd = peer_connect(peer);
 
         peer_send(fd, str_from(paths[i]));
@@ -548,6 +606,10 @@ int main(void)
         TEST(an_early_answered_body_that_never_ends_closes_the_connection),
         TEST(tunnels_pass_bytes_and_the_end_both_ways),
         TEST(slow_readers_hold_the_writer_back),
+        TEST(an_answer_that_was_queued_whole_goes_out_whole),
+        TEST(many_pieces_are_one_body),
+        TEST(handlers_may_ask_and_answer_later),
+        TEST(a_body_too_large_to_drain_closes_the_connection),
         TEST(a_broken_answer_is_seen_as_broken),
         TEST(a_client_that_leaves_is_noticed),
         TEST(a_half_close_behind_a_pending_request_counts_as_leaving),
