@@ -7,6 +7,7 @@
 #include "http/client.h"
 
 #include "base/assert.h"
+#include "base/sys.h"
 #include "http/client_pool.h"
 
 #include <errno.h>
@@ -17,6 +18,8 @@ enum {
     INFORMS_MAX = 100, /* 1xx heads before the final one */
     CHUNK_IOV_MAX = 16,
     TUNNEL_LINGER_MS = 5000,
+    SAVED_MAX = 64 << 10, /* bytes read from a broken connection */
+    SAVED_PIECE = 8 << 10,
     ERROR_TEXT_MAX = 256 + ADDR_TEXT_MAX
 };
 
@@ -80,6 +83,7 @@ struct call {
     bool is_hungry;  /* the reader can do nothing without more input */
     bool has_sent;
     bool send_failed; /* nothing more is sent, but an answer may have come before */
+    int broken;       /* the connection's error; told when the bytes before it are used up */
     bool got_answer;  /* a byte of it */
     bool is_busy;     /* inside an entry from the loop: it asks for input and frees at its end */
 };
@@ -187,7 +191,7 @@ static void call_ask(struct call *call)
 {
     if (!call_may_read(call) || call->peer_finished)
         return;
-    if (call->is_hungry && buf_len(&call->unread) == 0)
+    if (call->is_hungry && buf_len(&call->unread) == 0 && !call->broken)
         io_recv(call->conn->io);
     else
         loop_defer(call->client->loop, &call->step);
@@ -288,8 +292,11 @@ static void call_read_on(struct call *call)
     if (call->state == CALL_OVER)
         return;
     buf_consume(&call->unread, before - input.len);
-    if (buf_len(&call->unread) == 0)
-        buf_free(&call->unread);
+    if (buf_len(&call->unread) > 0)
+        return;
+    buf_free(&call->unread);
+    if (call->broken && call->is_hungry)
+        call_fail_broken(call, strerror(-call->broken));
 }
 
 static void call_on_eof(void *arg)
@@ -311,11 +318,35 @@ static void call_on_eof(void *arg)
     call_leave(call);
 }
 
+/* An answer that came before the connection broke is still in the socket: a peer that refuses a
+ * body answers and closes, and our next bytes then meet a reset. */
+static void call_save_rest(struct call *call)
+{
+    ssize_t n = 1;
+
+    while (n > 0 && buf_len(&call->unread) < SAVED_MAX) {
+        char *space = buf_reserve(&call->unread, SAVED_PIECE);
+
+        n = space ? sys.recv(io_fd(call->conn->io), space, SAVED_PIECE, MSG_DONTWAIT) : 0;
+        if (n > 0) {
+            buf_commit(&call->unread, (size_t)n);
+            call->got_answer = true;
+        }
+    }
+}
+
 static void call_on_error(void *arg, int error)
 {
     struct call *call = call_enter(arg);
 
-    call_fail_broken(call, strerror(-error));
+    if (call->state == CALL_CONNECTING) {
+        call_fail_broken(call, strerror(-error));
+    } else {
+        call->send_failed = true;
+        call->broken = error;
+        call_save_rest(call);
+        call_read_on(call);
+    }
     call_leave(call);
 }
 

@@ -847,6 +847,29 @@ static void big_upload(struct world *w, enum http_framing framing)
     free(data);
 }
 
+static void an_answer_that_refuses_a_body_is_read_in_spite_of_the_reset(void **state)
+{
+    struct world *w = *state;
+    size_t len = 4 << 20;
+    char *data = malloc(len);
+    struct probe p;
+
+    memset(data, 'u', len);
+    w->scripts[0][0] = (struct step){
+        END_OF_HEAD, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno", ACT_RESET};
+    probe_init(&p, w, "POST");
+    p.head.framing = HTTP_BODY_LENGTH;
+    p.head.length = len;
+    p.upload = str_make(data, len);
+    probe_start(&p);
+    run_until(w, probe_is_done, &p);
+    expect_body(&p, "no");
+    assert_int_equal(p.status, 413);
+    assert_int_equal(stats_of(w).idle, 0);
+    probe_free(&p);
+    free(data);
+}
+
 static void check_uploads(struct world *w)
 {
     big_upload(w, HTTP_BODY_LENGTH);
@@ -1138,6 +1161,7 @@ int main(void)
         TEST(trailers_of_the_answer_are_handed_out),
         TEST(head_and_first_body_bytes_leave_in_one_send),
         TEST(big_request_bodies_go_out_under_back_pressure),
+        TEST(an_answer_that_refuses_a_body_is_read_in_spite_of_the_reset),
         TEST(big_answers_wait_for_credit),
         TEST(each_credit_gives_one_piece),
         TEST(a_refused_connection_is_told_apart),
