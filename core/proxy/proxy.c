@@ -27,6 +27,7 @@ struct proxy *proxy_new(struct loop *loop, unsigned cell, struct route_table *ta
     proxy->hooks = *hooks;
     proxy->access = access;
     proxy->access_arg = access_arg;
+    route_table_set_loop(table, cell, loop);
     return proxy;
 }
 

@@ -49,7 +49,7 @@ struct proxy_stats {
     unsigned in_flight;
 };
 
-/* `cell` is this loop's index in the route table. `access` may be NULL. */
+/* `cell` is this loop's index in the route table, which is told so. `access` may be NULL. */
 struct proxy *proxy_new(struct loop *loop, unsigned cell, struct route_table *table,
                         struct client *client, const struct proxy_config *config,
                         const struct proxy_hooks *hooks, proxy_access_f *access, void *access_arg);

@@ -55,7 +55,8 @@ struct route_table *route_table_new(struct loop *control, struct quiesce *domain
                                     void (*on_released)(void *arg, uint32_t provider, uint64_t id,
                                                         uint64_t generation),
                                     void *arg);
-/* Tells which loop reads with `cell`; requests can park there from then on. Before loops run. */
+/* Tells which loop reads with `cell`; requests can park there from then on. From that loop, or
+ * before it runs. */
 void route_table_set_loop(struct route_table *table, unsigned cell, struct loop *loop);
 /* After all loops have ended. */
 void route_table_free(struct route_table *table);

@@ -154,7 +154,6 @@ static void start(void)
         worker->table = control->table;
         worker->fn = control->fn;
         quiesce_add_loop(control->domain, worker->loop);
-        route_table_set_loop(control->table, i, worker->loop);
     }
     assert_int_equal(loop_spawn(control->loop), 0);
     for (unsigned i = 0; i < WORKERS; i++) {

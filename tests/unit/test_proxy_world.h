@@ -340,7 +340,6 @@ static inline void world_start(struct world *world, bool (*script)(struct peer *
     world->domain = quiesce_new(world->loop);
     quiesce_add_loop(world->domain, world->loop);
     world->table = route_table_new(world->loop, world->domain, 1, on_released, world);
-    route_table_set_loop(world->table, 0, world->loop);
     world->fn = route_fn_put(world->table, STR("fn"), STR("f"));
     ASSERT(loop_spawn(world->loop) == 0);
     on_loop(world, gateway_start, NULL);
