@@ -33,7 +33,9 @@ struct loop {
     _Atomic(struct loop_msg *) inbox; /* newest first */
     atomic_bool is_stopping;
     struct list deferred;
-    struct list lingering;      /* sockets that close gently: the loop's own */
+    struct list lingering; /* sockets that close gently: the loop's own */
+    struct list doubts;    /* sockets that may have failed unseen, see io.c */
+    struct timer doubt_timer;
     struct list dead;           /* closed sockets, freed at the end of the turn */
     atomic_uint_fast64_t turns; /* odd while a turn is under way */
     atomic_uint quiesce_waiters;
@@ -55,6 +57,9 @@ void quiesce_turn_ended(struct quiesce *domain, struct loop *loop);
 
 /* Closes the sockets on loop->lingering. */
 void io_end_lingering(struct loop *loop);
+/* Looks at the sockets on loop->doubts again; arg is the loop. */
+void io_settle_doubts(void *arg);
+
 /* Frees the sockets on loop->dead. */
 void io_bury(struct loop *loop);
 

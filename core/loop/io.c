@@ -18,7 +18,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-enum { IO_MAGIC = 0x696f5f31, RECEIVES_PER_TURN = 16, CONNECT_RETRY_MS = 1 };
+enum { IO_MAGIC = 0x696f5f31, RECEIVES_PER_TURN = 16, CONNECT_RETRY_MS = 1, DOUBT_MS = 50 };
 
 struct io {
     unsigned magic;
@@ -34,6 +34,7 @@ struct io {
     int error; /* to be told by on_error */
     bool is_readable, is_writable, peer_closed;
     bool may_have_failed; /* the last readiness could have been an error; until a receive says no */
+    struct list doubt; /* in loop->doubts: received all there was, but an error may be behind it */
     bool is_connecting, is_asked, is_closed;
     bool wants_shutdown, is_shut;
     bool has_queued; /* on_drained is owed */
@@ -69,6 +70,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     ASSERT_MAGIC(io, IO_MAGIC);
     turn_enter(io->loop);
+    list_remove(&io->doubt);
     if (what & EV_CLOSED)
         io->peer_closed = true;
     if (what & (EV_READ | EV_CLOSED))
@@ -103,6 +105,7 @@ struct io *io_new(struct loop *loop, int fd, const struct io_handler *handler, v
     io->is_writable = true;
     buf_init(&io->out, 0);
     loop_defer_init(&io->defer, on_deferred);
+    list_init(&io->doubt);
     timer_init(&io->timer, loop, NULL, io);
     list_init(&io->linger_node);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* refused by Unix sockets */
@@ -138,6 +141,7 @@ void io_close(struct io *io, bool reset)
     io->is_closed = true;
     event_del(&io->event);
     loop_undefer(&io->defer);
+    list_remove(&io->doubt);
     timer_cancel(&io->timer);
     list_remove(&io->linger_node);
     if (reset)
@@ -421,6 +425,35 @@ static ssize_t recv_now(struct io *io, char *buf, size_t len)
     return n;
 }
 
+/* libevent reports an error as "readable and writable", which data looks like too. To receive once
+ * more after every message would cost a system call each, so it is done a little later, and only
+ * for sockets on which nothing else happened: an error hidden behind data is noticed then. */
+static void doubt(struct io *io)
+{
+    struct loop *loop = io->loop;
+
+    if (!list_is_linked(&io->doubt))
+        list_push(&loop->doubts, &io->doubt);
+    if (!timer_is_set(&loop->doubt_timer))
+        timer_set(&loop->doubt_timer, DOUBT_MS);
+}
+
+void io_settle_doubts(void *arg)
+{
+    struct loop *loop = arg;
+    struct list batch, *node;
+
+    list_init(&batch);
+    while ((node = list_pop(&loop->doubts)))
+        list_push(&batch, node);
+    while ((node = list_pop(&batch))) {
+        struct io *io = CONTAINER_OF(node, struct io, doubt);
+
+        io->is_readable = true;
+        progress(io);
+    }
+}
+
 /* One receive and its call-back. */
 static void receive(struct io *io)
 {
@@ -447,8 +480,11 @@ static void receive(struct io *io)
         io->handler->on_eof(io->arg);
         return;
     }
-    if (!io->filter && n < RECV_SCRATCH && !io->peer_closed && !io->may_have_failed)
+    if (!io->filter && n < RECV_SCRATCH && !io->peer_closed) {
         io->is_readable = false;
+        if (io->may_have_failed)
+            doubt(io);
+    }
     io->handler->on_data(io->arg, str_make(io->loop->scratch, (size_t)n));
 }
 

@@ -80,6 +80,8 @@ struct loop *loop_new(const char *name)
     list_init(&loop->deferred);
     list_init(&loop->lingering);
     list_init(&loop->dead);
+    list_init(&loop->doubts);
+    timer_init(&loop->doubt_timer, loop, io_settle_doubts, loop);
     event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST | EV_ET,
                  on_wake, NULL);
     event_add(&loop->wake_event, NULL);
