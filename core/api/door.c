@@ -1,382 +1,391 @@
-/* The door: what happens to an API request on its worker loop. It is matched, authenticated, its
- * body collected within the limit, and posted to the control loop; the reply comes back the same
- * way. */
+/* The door, on worker loops: finds the route, authenticates, collects the body within its limit,
+ * posts the request to the control loop and gives the reply to the client when it comes back. */
 #include "api/routes.h"
+
+#include "base/assert.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "metrics/metrics.h"
 
-#include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
-/* ---- The API object ---- */
+enum { BODY_CAP_MIN = 4096, SERIES_MAX = 1024 };
+
+static const double seconds_bounds[] = {.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10};
+
+/* ---- The API as a whole ---- */
 
 struct api *api_new(const struct api_config *config)
 {
     static const char *const labels[] = {"method", "path", "status"};
-    static const double bounds[] = {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
     struct api *api = xcalloc(1, sizeof(*api));
 
     api->config = *config;
-    api->timings = metric_set_new(labels, 3, bounds, sizeof(bounds) / sizeof(bounds[0]), 256);
-    list_init(&api->feeds);
+    api->requests = metric_set_new(labels, 3, seconds_bounds,
+                                   sizeof(seconds_bounds) / sizeof(seconds_bounds[0]), SERIES_MAX);
+    list_init(&api->logs);
+    json_wipe_on_free();
     return api;
+}
+
+void api_stop(struct api *api)
+{
+    api->is_stopping = true;
+    api_end_logs(api);
 }
 
 void api_free(struct api *api)
 {
     if (!api)
         return;
-    metric_set_free(api->timings);
+    metric_set_free(api->requests);
     mem_free(api);
 }
 
-void api_stop(struct api *api)
+/* ---- Requests ---- */
+
+static struct api_request *request_of(void *arg)
 {
-    atomic_store(&api->is_stopping, true);
-    logs_stop(api);
+    struct api_request *r = arg;
+
+    ASSERT_MAGIC(r, API_MAGIC);
+    return r;
 }
 
-/* ---- Life of a request ---- */
-
-static struct request *request_new(struct api *api, struct stream *s, const struct route *route,
-                                   struct str name)
+static void door_uncount(struct api_request *r)
 {
-    struct request *request = xcalloc(1, sizeof(*request));
-
-    request->api = api;
-    request->worker = s->loop;
-    request->stream = s;
-    request->route = route;
-    request->method = s->request.method;
-    request->started_ns = sys_monotonic_ns();
-    pool_init(&request->pool, 0);
-    request->name = pool_str(&request->pool, name);
-    request->query = pool_str(&request->pool, s->request.query);
-    buf_init(&request->body, api->config.body_max);
-    buf_init(&request->reply, 0);
-    return request;
+    if (r->is_counted)
+        atomic_fetch_sub(&r->api->waiting, 1);
+    r->is_counted = false;
 }
 
-static void request_free(struct request *request)
+void door_free(struct api_request *r)
 {
-    if (request->body.mem)
-        explicit_bzero(request->body.mem, request->body.cap); /* it may have held a secret */
-    buf_free(&request->body);
-    buf_free(&request->reply);
-    pool_free(&request->pool);
-    mem_free(request);
+    door_uncount(r);
+    if (r->json)
+        json_decref(r->json);
+    if (r->body)
+        explicit_bzero(r->body, r->body_cap);
+    mem_free(r->body);
+    buf_free(&r->reply);
+    pool_free(&r->pool);
+    r->magic = 0;
+    mem_free(r);
 }
 
-/* ---- On the way back ---- */
-
-static void send_reply(struct request *request)
+/* One line for each change that somebody made or tried to make. */
+static void audit(const struct api_request *r, unsigned status, double seconds)
 {
-    struct stream *s = request->stream;
-    char retry_after[16];
+    if (!r->route || r->route->method == HTTP_GET || status == 401)
+        return;
+    log_info("api", "%s %s (%.*s): %u after %.0f ms, for %.*s from %.*s",
+             http_method_text(r->route->method), r->route->pattern, STR_ARG(r->what), status,
+             seconds * 1000, STR_ARG(r->principal.len ? r->principal : STR("nobody")),
+             STR_ARG(r->peer));
+}
+
+void door_count(const struct api_request *r, unsigned status)
+{
+    double seconds = (double)(sys_monotonic_ns() - r->begun_ns) / 1e9;
+    const char *method = r->route ? http_method_text(r->route->method) : "OTHER";
+    char code[16];
+
+    audit(r, status, seconds);
+    if (r->route && !str_starts(str_from(r->route->pattern), STR("/system/")))
+        return;
+    snprintf(code, sizeof(code), "%u", status);
+    metric_set_observe(r->api->requests,
+                       (struct str[]){str_from(method),
+                                      r->route ? str_from(r->route->pattern) : STR("other"),
+                                      str_from(code)},
+                       seconds);
+}
+
+void door_reply(struct api_request *r)
+{
+    struct stream *s = r->stream;
     struct http_head head;
+    int err = 0;
 
+    r->phase = API_REPLIED;
+    door_uncount(r);
+    door_count(r, r->status);
+    if (!s) {
+        door_free(r);
+        return;
+    }
     http_head_init(&head, &s->pool);
-    if (request->retry_after_s) {
-        int len = snprintf(retry_after, sizeof(retry_after), "%u", request->retry_after_s);
-
-        (void)http_head_add(&head, STR("Retry-After"),
-                            pool_str(&s->pool, str_make(retry_after, (size_t)len)));
-    }
-    (void)http_head_add(&head, STR("Cache-Control"), STR("no-store"));
-    (void)http_head_add(&head, STR("X-Content-Type-Options"), STR("nosniff"));
-    if (stream_reply(s, request->status, &head, request->content_type, buf_str(&request->reply)) <
-        0)
+    err = http_head_add(&head, STR("Cache-Control"), STR("no-store"));
+    if (!err)
+        err = http_head_add(&head, STR("X-Content-Type-Options"), STR("nosniff"));
+    for (size_t i = 0; i < r->fields_count && !err; i++)
+        err = http_head_add(&head, r->fields[i].name, r->fields[i].value);
+    if (err)
         stream_abort(s);
+    else
+        stream_reply(s, r->status, &head, str_from(r->type), buf_str(&r->reply));
 }
 
-/* Worker loop: the control loop has answered. */
-static void run_answered(struct loop_msg *msg)
+static void door_refuse(struct api_request *r, unsigned status, const char *text)
 {
-    struct request *request = CONTAINER_OF(msg, struct request, msg);
+    r->status = status;
+    r->type = API_TEXT;
+    (void)buf_printf(&r->reply, "%s\n", text);
+    door_reply(r);
+}
 
-    atomic_fetch_sub(&request->api->waiting, 1);
-    if (!request->stream) {
-        request_free(request);
+static void door_field(struct api_request *r, struct str name, struct str value)
+{
+    ASSERT(r->fields_count < API_FIELDS_MAX);
+    r->fields[r->fields_count++] = (struct http_field){name, value};
+}
+
+/* ---- To the control loop ---- */
+
+static void request_arrived(struct loop_msg *msg)
+{
+    struct api_request *r = CONTAINER_OF(msg, struct api_request, msg);
+
+    if (r->api->is_stopping && r->route->method != HTTP_GET) {
+        api_field(r, STR("Retry-After"), "1");
+        api_reply_text(r, 503, "the gateway is stopping and takes no changes; try again");
         return;
     }
-    request->stream->handler_arg = NULL; /* the request ends here; the stream goes on alone */
-    send_reply(request);
-    request_free(request);
+    r->route->run(r);
 }
 
-static void count(struct request *request)
+static void door_post(struct api_request *r)
 {
-    struct str method = request->method == HTTP_GET      ? STR("GET")
-                        : request->method == HTTP_POST   ? STR("POST")
-                        : request->method == HTTP_PUT    ? STR("PUT")
-                        : request->method == HTTP_DELETE ? STR("DELETE")
-                                                         : STR("other");
-    char status[8];
-    struct str values[3] = {method, request->route->path, STR_NONE};
-
-    snprintf(status, sizeof(status), "%u", request->status);
-    values[2] = str_from(status);
-    metric_set_observe(request->api->timings, values,
-                       (double)(sys_monotonic_ns() - request->started_ns) / 1e9);
+    r->phase = API_WAITING;
+    r->msg.run = request_arrived;
+    loop_post(r->api->config.control, &r->msg);
 }
 
-static void answer(struct request *request, unsigned status)
+/* ---- The body ---- */
+
+/* Grows by copying and wiping: realloc would leave old copies of secrets behind. */
+static bool body_reserve(struct api_request *r, size_t need)
 {
-    request->status = status;
-    count(request);
-    request->msg.run = run_answered;
-    loop_post(request->worker, &request->msg);
+    size_t cap = r->body_cap ? r->body_cap : BODY_CAP_MIN;
+    char *grown;
+
+    if (need <= r->body_cap)
+        return true;
+    while (cap < need)
+        cap *= 2;
+    grown = mem_alloc(cap);
+    if (!grown)
+        return false;
+    if (r->body) {
+        memcpy(grown, r->body, r->body_len);
+        explicit_bzero(r->body, r->body_cap);
+        mem_free(r->body);
+    }
+    r->body = grown;
+    r->body_cap = cap;
+    return true;
 }
 
-/* Worker loop: a log stream begins. */
-static void run_feed_begun(struct loop_msg *msg)
+static void refuse_body(struct api_request *r)
 {
-    struct request *request = CONTAINER_OF(msg, struct request, msg);
+    char text[80];
 
-    atomic_fetch_sub(&request->api->waiting, 1);
-    log_feed_begin(request);
-    request_free(request);
+    snprintf(text, sizeof(text), "the request body is larger than %zu bytes",
+             r->api->config.body_max);
+    door_refuse(r, 413, text);
 }
 
-void request_begin_feed(struct request *request)
+static void door_on_body(void *arg, struct str data)
 {
-    request->status = 200;
-    count(request);
-    request->msg.run = run_feed_begun;
-    loop_post(request->worker, &request->msg);
-}
+    struct api_request *r = request_of(arg);
 
-void request_reply(struct request *request, unsigned status)
-{
-    buf_clear(&request->reply);
-    answer(request, status);
-}
-
-void request_reply_body(struct request *request, unsigned status, const char *content_type)
-{
-    request->content_type = str_from(content_type);
-    answer(request, status);
-}
-
-void request_reply_text(struct request *request, unsigned status, const char *format, ...)
-{
-    va_list args;
-
-    buf_clear(&request->reply);
-    va_start(args, format);
-    (void)buf_vprintf(&request->reply, format, args);
-    va_end(args);
-    (void)buf_add(&request->reply, "\n", 1);
-    request_reply_body(request, status, "text/plain; charset=utf-8");
-}
-
-/* ---- On the way in ---- */
-
-static void run_handler(struct loop_msg *msg)
-{
-    struct request *request = CONTAINER_OF(msg, struct request, msg);
-
-    request->route->handler(request);
-}
-
-static void refuse(struct stream *s, unsigned status, struct http_head *head, struct str text)
-{
-    if (stream_reply(s, status, head, STR("text/plain; charset=utf-8"), text) < 0)
-        stream_abort(s);
-}
-
-/* The body is complete: over to the control loop. */
-static void post_request(struct request *request)
-{
-    struct api *api = request->api;
-    bool is_change = request->method != HTTP_GET && request->method != HTTP_HEAD;
-    bool is_stopping = is_change && atomic_load(&api->is_stopping);
-
-    if (is_stopping || atomic_fetch_add(&api->waiting, 1) >= api->config.waiting_max) {
-        struct stream *s = request->stream;
-        struct http_head head;
-
-        if (!is_stopping)
-            atomic_fetch_sub(&api->waiting, 1);
-        http_head_init(&head, &s->pool);
-        (void)http_head_add(&head, STR("Retry-After"), STR("1"));
-        s->handler_arg = NULL;
-        request_free(request);
-        refuse(s, 503, &head,
-               is_stopping ? STR("the gateway is stopping; try again\n")
-                           : STR("too many API requests wait for an answer; try again\n"));
+    if (r->phase != API_COLLECTING)
+        return;
+    if (data.len > r->api->config.body_max - r->body_len) {
+        refuse_body(r);
         return;
     }
-    request->msg.run = run_handler;
-    loop_post(api->config.control, &request->msg);
-}
-
-static void on_body(void *arg, struct str data)
-{
-    struct request *request = arg;
-    struct stream *s = request->stream;
-
-    if (buf_add_str(&request->body, data) == 0) {
-        stream_read(s);
+    if (!body_reserve(r, r->body_len + data.len)) {
+        door_refuse(r, 503, "the gateway is out of memory");
         return;
     }
-    s->handler_arg = NULL;
-    request_free(request);
-    refuse(s, 413, NULL, STR("the request body is larger than limits.api_body_bytes allows\n"));
+    memcpy(r->body + r->body_len, data.ptr, data.len);
+    r->body_len += data.len;
+    stream_read(r->stream);
 }
 
-static void on_body_end(void *arg, const struct http_head *trailers)
+static void door_on_body_end(void *arg, const struct http_head *trailers)
 {
+    struct api_request *r = request_of(arg);
+
     (void)trailers;
-    if (arg)
-        post_request(arg);
+    if (r->phase == API_COLLECTING)
+        door_post(r);
 }
 
-static bool is_posted(const struct request *request)
+static void door_on_drained(void *arg)
 {
-    return request->msg.run != NULL;
+    struct api_request *r = request_of(arg);
+
+    if (r->phase == API_STREAMING)
+        log_stream_drained(r->log);
 }
 
-static void on_done(void *arg, enum stream_end end)
+static void door_on_done(void *arg, enum stream_end end)
 {
-    struct request *request = arg;
+    struct api_request *r = request_of(arg);
 
     (void)end;
-    if (!request)
-        return;
-    if (is_posted(request))
-        request->stream = NULL; /* freed when the control loop has answered */
-    else
-        request_free(request);
+    r->stream = NULL;
+    if (r->phase == API_STREAMING)
+        log_stream_gone(r->log);
+    else if (r->phase != API_WAITING)
+        door_free(r);
 }
 
-static const struct stream_handler request_stream = {
-    .on_body = on_body, .on_body_end = on_body_end, .on_done = on_done};
+static const struct stream_handler door_handler = {
+    .on_body = door_on_body,
+    .on_body_end = door_on_body_end,
+    .on_drained = door_on_drained,
+    .on_done = door_on_done,
+};
 
-static void refuse_credentials(struct stream *s, enum auth_verdict verdict)
+/* ---- Who may come in ---- */
+
+static bool is_change(enum http_method method)
 {
-    struct http_head head;
+    return method != HTTP_GET && method != HTTP_HEAD && method != HTTP_OPTIONS;
+}
 
-    http_head_init(&head, &s->pool);
-    if (verdict == AUTH_DENIED) {
-        refuse(s, 403, &head, STR("these credentials do not permit this\n"));
-    } else if (verdict == AUTH_THROTTLED) {
-        (void)http_head_add(&head, STR("Retry-After"), STR("60"));
-        refuse(s, 429, &head, STR("too many wrong credentials from this address; wait a minute\n"));
-    } else {
-        (void)http_head_add(&head, STR("WWW-Authenticate"), STR("Basic realm=\"Restricted\""));
-        refuse(s, 401, &head, STR("invalid credentials"));
+/* A page of another site makes the browser of a logged-in operator send a change (CSRF). */
+static bool is_cross_site(const struct http_head *request)
+{
+    return is_change(request->method) &&
+           str_ieq(http_head_get(request, STR("Sec-Fetch-Site")), STR("cross-site"));
+}
+
+static bool door_authenticate(struct api_request *r, enum permission permission)
+{
+    switch (
+        auth_check(r->api->config.auth, &r->stream->request, permission, r->peer, &r->principal)) {
+    case AUTH_OK:
+        return true;
+    case AUTH_DENIED:
+        door_refuse(r, 403, "this user may not do that");
+        return false;
+    case AUTH_THROTTLED:
+        door_field(r, STR("Retry-After"), STR("60"));
+        door_refuse(r, 429, "too many wrong passwords from this address; try again in a minute");
+        return false;
+    case AUTH_NEEDED:
+        break;
     }
+    door_field(r, STR("WWW-Authenticate"), STR("Basic realm=\"Restricted\""));
+    r->status = 401;
+    r->type = API_TEXT;
+    (void)buf_add_str(&r->reply, STR("invalid credentials"));
+    door_reply(r);
+    return false;
 }
 
-static void refuse_path(struct stream *s, const char *allow)
+static void refuse_route(struct api_request *r, const struct api_route *table, struct str path)
 {
-    struct http_head head;
+    char allow[ALLOW_TEXT_MAX];
 
-    http_head_init(&head, &s->pool);
+    route_allow(table, path, allow);
     if (!allow[0]) {
-        refuse(s, 404, &head, STR("404 page not found\n"));
+        door_refuse(r, 404, "there is no such path; GET /system/openapi.yaml lists them all");
         return;
     }
-    (void)http_head_add(&head, STR("Allow"), pool_str(&s->pool, str_from(allow)));
-    refuse(s, 405, &head, STR("this path does not take this method\n"));
+    door_field(r, STR("Allow"), pool_str(&r->pool, str_from(allow)));
+    door_refuse(r, 405, "this path does not take that method");
 }
 
-/* A browser on another site must not be able to change anything with stored credentials. */
-static bool is_cross_site(const struct stream *s)
+/* Counts the request among those that wait; probes are never refused. */
+static bool door_admit(struct api_request *r)
 {
-    return s->request.method != HTTP_GET && s->request.method != HTTP_HEAD &&
-           str_eq(http_head_get(&s->request, STR("Sec-Fetch-Site")), STR("cross-site"));
+    if (r->route->permission == PERM_PUBLIC)
+        return true;
+    r->is_counted = true;
+    if (atomic_fetch_add(&r->api->waiting, 1) < r->api->config.waiting_max)
+        return true;
+    door_field(r, STR("Retry-After"), STR("1"));
+    door_refuse(r, 503, "too many requests wait for the gateway already; try again");
+    return false;
+}
+
+static void door_enter(struct api_request *r, const struct api_route *table)
+{
+    const struct http_head *request = &r->stream->request;
+    struct str path, name = STR_NONE;
+    enum permission permission;
+    const char *why = path_normalise(&r->pool, request->path, &path);
+
+    if (why) {
+        door_refuse(r, 400, why);
+        return;
+    }
+    r->route = route_find(table, request->method, path, &name);
+    permission = r->route                ? r->route->permission
+                 : route_is_system(path) ? PERM_SYSTEM_INFO
+                                         : PERM_PUBLIC;
+    if (is_cross_site(request)) {
+        door_refuse(r, 403, "a page of another site asked for this change; it was refused");
+        return;
+    }
+    if (!door_authenticate(r, permission))
+        return;
+    if (!r->route) {
+        refuse_route(r, table, path);
+        return;
+    }
+    r->name = name;
+    r->query = pool_str(&r->pool, request->query);
+    if (!door_admit(r))
+        return;
+    if (r->route->method == HTTP_GET || request->framing == HTTP_BODY_NONE)
+        door_post(r);
+    else if (request->framing == HTTP_BODY_LENGTH && request->length > r->api->config.body_max)
+        refuse_body(r);
+    else
+        stream_read(r->stream);
+}
+
+static void lost_on_done(void *arg, enum stream_end end)
+{
+    (void)arg, (void)end;
+}
+
+static void door_open(struct api *api, struct stream *s, const struct api_route *table)
+{
+    static const struct stream_handler lost = {.on_done = lost_on_done};
+    struct api_request *r = mem_zalloc(sizeof(*r));
+    char peer[ADDR_TEXT_MAX];
+
+    if (!r) {
+        stream_accept(s, &lost, NULL);
+        stream_abort(s);
+        return;
+    }
+    r->magic = API_MAGIC;
+    r->api = api;
+    r->stream = s;
+    r->worker = s->loop;
+    r->begun_ns = s->head_ns;
+    r->is_head = s->request.method == HTTP_HEAD;
+    pool_init(&r->pool, 0);
+    buf_init(&r->reply, 0);
+    addr_format_host(&s->peer, peer);
+    r->peer = pool_str(&r->pool, str_from(peer));
+    stream_accept(s, &door_handler, r);
+    door_enter(r, table);
 }
 
 void api_handle(struct api *api, struct stream *s)
 {
-    char allow[64], peer[ADDR_TEXT_MAX];
-    struct str name, principal;
-    const struct route *route = route_find(s->request.path, s->request.method, &name, allow);
-    enum auth_verdict verdict;
-
-    stream_accept(s, &request_stream, NULL);
-    addr_format_host(&s->peer, peer);
-    /* what does not exist is nobody's business without credentials either */
-    verdict = auth_check(api->config.auth, &s->request,
-                         route ? route->permission : PERM_SYSTEM_INFO, str_from(peer), &principal);
-    if (verdict != AUTH_OK) {
-        refuse_credentials(s, verdict);
-        return;
-    }
-    if (!route) {
-        refuse_path(s, allow);
-        return;
-    }
-    if (is_cross_site(s)) {
-        refuse(s, 403, NULL, STR("changes are not taken from pages of another site\n"));
-        return;
-    }
-    s->handler_arg = request_new(api, s, route, name);
-    stream_read(s);
+    door_open(api, s, api_routes);
 }
 
 void api_handle_metrics(struct api *api, struct stream *s)
 {
-    if (!str_eq(s->request.path, STR("/metrics"))) {
-        api_handle(api, s);
-        return;
-    }
-    stream_accept(s, &request_stream, NULL);
-    s->handler_arg = request_new(api, s, route_metrics(), STR(""));
-    stream_read(s);
-}
-
-/* ---- Reading the request ---- */
-
-static int hex_digit(char c)
-{
-    c = ascii_lower(c);
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Percent- and plus-decoding of a query component. */
-static struct str decode(struct pool *pool, struct str s)
-{
-    char *out = pool_alloc(pool, s.len + 1);
-    size_t len = 0;
-
-    for (size_t i = 0; out && i < s.len; i++) {
-        int high = i + 2 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
-        int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
-
-        if (s.ptr[i] == '%' && high >= 0 && low >= 0) {
-            out[len++] = (char)(high * 16 + low);
-            i += 2;
-        } else {
-            out[len++] = s.ptr[i] == '+' ? ' ' : s.ptr[i];
-        }
-    }
-    if (out)
-        out[len] = '\0';
-    return str_make(out, out ? len : 0);
-}
-
-struct str request_param(struct request *request, const char *name)
-{
-    struct str rest = request->query, pair, value = STR_NONE;
-
-    while (str_next(&rest, '&', &pair)) {
-        ptrdiff_t equals = str_find(pair, '=');
-        struct str key = equals < 0 ? pair : str_sub(pair, 0, (size_t)equals);
-
-        if (str_eq(key, str_from(name)))
-            value = equals < 0 ? STR("") : str_sub(pair, (size_t)equals + 1, pair.len);
-    }
-    return value.ptr ? decode(&request->pool, value) : STR_NONE;
-}
-
-struct str request_ns(struct request *request, struct str from_body)
-{
-    struct str ns = request_param(request, "namespace");
-
-    return catalog_resolve_ns(request->api->config.catalog, ns.len ? ns : from_body);
+    door_open(api, s, api_metrics_routes);
 }

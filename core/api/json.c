@@ -1,241 +1,270 @@
-/* Reading and writing the JSON of the control API. */
+/* JSON reading with jansson, writing without it. */
 #include "api/json.h"
 
 #include "base/log.h"
 
+#include <errno.h>
+#include <malloc.h>
+#include <math.h>
 #include <stdlib.h>
 
-json_t *json_body(struct request *request)
-{
-    struct str body = buf_str(&request->body);
-    json_error_t error;
-    json_t *object = json_loadb(body.ptr, body.len, JSON_REJECT_DUPLICATES, &error);
+/* ---- Reading ---- */
 
-    if (!object) {
-        request_reply_text(request, 400, "request: the body is not JSON: line %d, column %d: %s",
-                           error.line, error.column, error.text);
-        return NULL;
-    }
-    if (!json_is_object(object)) {
-        json_decref(object);
-        request_reply_text(request, 400, "request: the body is not a JSON object");
-        return NULL;
-    }
-    return object;
+static void wiping_free(void *ptr)
+{
+    if (ptr)
+        explicit_bzero(ptr, malloc_usable_size(ptr));
+    free(ptr);
 }
 
-static bool refuse_type(struct request *request, const char *field, const char *expected)
+void json_wipe_on_free(void)
 {
-    request_reply_text(request, 400, "request: %s: must be %s", field, expected);
+    json_set_alloc_funcs(malloc, wiping_free);
+}
+
+/* Counts brackets outside of strings: jansson's own bound on depth is far above what we need. */
+static bool is_too_deep(struct str text)
+{
+    bool is_string = false;
+    unsigned depth = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (is_string && c == '\\')
+            i++;
+        else if (c == '"')
+            is_string = !is_string;
+        else if (!is_string && (c == '{' || c == '[') && ++depth > JSON_DEPTH_MAX)
+            return true;
+        else if (!is_string && (c == '}' || c == ']') && depth > 0)
+            depth--;
+    }
     return false;
 }
 
-static struct str str_of_json(const json_t *value)
+static const char *type_name(const json_t *value)
 {
-    return str_make(json_string_value(value), json_string_length(value));
+    static const char *const names[] = {
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "a number", [JSON_REAL] = "a number",  [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",      [JSON_NULL] = "null"};
+
+    return names[json_typeof(value)];
 }
 
-bool json_text(struct request *request, const json_t *object, const char *field, struct str *ret)
+json_t *json_read_object(struct str body, struct err *err)
 {
-    const json_t *value = json_object_get(object, field);
+    json_error_t error;
+    json_t *root;
 
-    *ret = STR("");
-    if (!value || json_is_null(value))
-        return true;
-    if (!json_is_string(value))
-        return refuse_type(request, field, "a string");
-    *ret = str_of_json(value);
-    return true;
-}
-
-bool json_pairs(struct request *request, const json_t *object, const char *field,
-                struct fng_kv_list *ret)
-{
-    json_t *map = json_object_get(object, field), *value;
-    struct fng_kv *items;
-    const char *key;
-
-    *ret = (struct fng_kv_list){NULL, 0};
-    if (!map || json_is_null(map))
-        return true;
-    if (!json_is_object(map))
-        return refuse_type(request, field, "an object of strings");
-    items = pool_alloc(&request->pool, (json_object_size(map) + 1) * sizeof(*items));
-    json_object_foreach(map, key, value)
-    {
-        if (!json_is_string(value))
-            return refuse_type(request, field, "an object of strings");
-        items[ret->count].key = fng_str_from(key);
-        items[ret->count++].value = fng_of(str_of_json(value));
+    if (str_trim(body).len == 0) {
+        err_set(err, -EINVAL, "the request has no body; a JSON object was expected");
+        return NULL;
     }
-    ret->items = items;
-    return true;
+    if (is_too_deep(body)) {
+        err_set(err, -EINVAL, "the JSON body is nested deeper than %d levels", JSON_DEPTH_MAX);
+        return NULL;
+    }
+    root = json_loadb(body.ptr, body.len, JSON_REJECT_DUPLICATES, &error);
+    if (!root) {
+        /* jansson quotes what it read: only for errors of syntax, which name a token. */
+        err_set(err, -EINVAL, "the body is not valid JSON: line %d, column %d: %s", error.line,
+                error.column,
+                json_error_code(&error) == json_error_duplicate_key ? "a key occurs twice"
+                                                                    : "syntax error");
+        return NULL;
+    }
+    if (!json_is_object(root)) {
+        err_set(err, -EINVAL, "the body is %s; a JSON object was expected", type_name(root));
+        json_decref(root);
+        return NULL;
+    }
+    return root;
 }
 
-static bool json_list(struct request *request, const json_t *object, const char *field,
-                      struct fng_str_list *ret)
+static int wrong_type(struct err *err, const char *field, const char *expected, const json_t *got)
 {
-    const json_t *list = json_object_get(object, field);
+    return err_set(err, -EINVAL, "field '%s': expected %s, got %s", field, expected,
+                   type_name(got));
+}
+
+static struct fng_str text_of(const json_t *value)
+{
+    return fng_str_make(json_string_value(value), json_string_length(value));
+}
+
+static int bind_strs(const char *name, const json_t *value, struct fng_str_list *ret,
+                     struct pool *pool, struct err *err)
+{
+    size_t count = json_array_size(value);
     struct fng_str *items;
 
-    *ret = (struct fng_str_list){NULL, 0};
-    if (!list || json_is_null(list))
-        return true;
-    if (!json_is_array(list))
-        return refuse_type(request, field, "a list of strings");
-    items = pool_alloc(&request->pool, (json_array_size(list) + 1) * sizeof(*items));
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *item = json_array_get(list, i);
+    if (!json_is_array(value))
+        return wrong_type(err, name, "an array of strings", value);
+    items = pool_alloc(pool, (count + 1) * sizeof(*items));
+    if (!items)
+        return err_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(value, i);
 
         if (!json_is_string(item))
-            return refuse_type(request, field, "a list of strings");
-        items[ret->count++] = fng_of(str_of_json(item));
+            return wrong_type(err, name, "an array of strings, not one", item);
+        items[i] = text_of(item);
     }
-    ret->items = items;
-    return true;
+    *ret = (struct fng_str_list){items, count};
+    return 0;
 }
 
-static bool json_flag(struct request *request, const json_t *object, const char *field,
-                      uint32_t flag, uint32_t *flags)
+static int bind_pairs(const char *name, json_t *object, struct fng_kv_list *ret, struct pool *pool,
+                      struct err *err)
 {
-    const json_t *value = json_object_get(object, field);
+    struct fng_kv *items;
+    size_t count = 0;
+    const char *key;
+    json_t *value;
 
-    if (!value || json_is_null(value))
-        return true;
-    if (!json_is_boolean(value))
-        return refuse_type(request, field, "true or false");
-    if (json_is_true(value))
-        *flags |= flag;
-    return true;
+    if (!json_is_object(object))
+        return wrong_type(err, name, "an object of strings", object);
+    items = pool_alloc(pool, (json_object_size(object) + 1) * sizeof(*items));
+    if (!items)
+        return err_set(err, -ENOMEM, "out of memory");
+    json_object_foreach(object, key, value)
+    {
+        if (json_is_null(value))
+            continue;
+        if (!json_is_string(value))
+            return err_set(err, -EINVAL, "field '%s.%s': expected a string, got %s", name, key,
+                           type_name(value));
+        items[count++] = (struct fng_kv){fng_str_from(key), text_of(value)};
+    }
+    *ret = (struct fng_kv_list){items, count};
+    return 0;
 }
 
-bool json_function(struct request *request, const json_t *object, struct fng_function *ret)
+static int bind_uint(const char *name, const json_t *value, struct json_uint *ret, struct err *err)
 {
-    struct str name, image, ns, process;
+    json_int_t number = json_integer_value(value);
 
-    *ret = (struct fng_function){.size = sizeof(*ret)};
-    if (!json_text(request, object, "service", &name) ||
-        !json_text(request, object, "image", &image) ||
-        !json_text(request, object, "namespace", &ns) ||
-        !json_text(request, object, "envProcess", &process) ||
-        !json_pairs(request, object, "envVars", &ret->env) ||
-        !json_pairs(request, object, "labels", &ret->labels) ||
-        !json_pairs(request, object, "annotations", &ret->annotations) ||
-        !json_pairs(request, object, "limits", &ret->limits) ||
-        !json_pairs(request, object, "requests", &ret->requests) ||
-        !json_list(request, object, "secrets", &ret->secrets) ||
-        !json_list(request, object, "constraints", &ret->constraints) ||
-        !json_flag(request, object, "readOnlyRootFilesystem", FNG_FUNCTION_READ_ONLY_ROOT,
-                   &ret->flags))
-        return false;
-    ret->name = fng_of(name);
-    ret->image = fng_of(image);
-    ret->env_process = fng_of(process);
-    ret->ns = fng_of(request_ns(request, ns));
-    return true;
+    if (!json_is_integer(value))
+        return wrong_type(err, name, "a whole number", value);
+    if (number < 0 || number > UINT32_MAX)
+        return err_set(err, -EINVAL, "field '%s': expected a number from 0 to %u", name,
+                       UINT32_MAX);
+    *ret = (struct json_uint){true, (uint32_t)number};
+    return 0;
+}
+
+static int bind_one(const struct json_field *field, json_t *value, void *at, struct pool *pool,
+                    struct err *err)
+{
+    switch (field->type) {
+    case JSON_FIELD_STR:
+        if (!json_is_string(value))
+            return wrong_type(err, field->name, "a string", value);
+        *(struct fng_str *)at = text_of(value);
+        return 0;
+    case JSON_FIELD_BOOL:
+        if (!json_is_boolean(value))
+            return wrong_type(err, field->name, "true or false", value);
+        *(bool *)at = json_is_true(value);
+        return 0;
+    case JSON_FIELD_UINT32:
+        return bind_uint(field->name, value, at, err);
+    case JSON_FIELD_STRS:
+        return bind_strs(field->name, value, at, pool, err);
+    case JSON_FIELD_PAIRS:
+        return bind_pairs(field->name, value, at, pool, err);
+    }
+    return 0;
+}
+
+int json_bind(const json_t *object, const struct json_field *fields, size_t count, void *target,
+              struct pool *pool, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        json_t *value = json_object_get(object, fields[i].name);
+        int error;
+
+        if (!value || json_is_null(value))
+            continue;
+        error = bind_one(&fields[i], value, (char *)target + fields[i].offset, pool, err);
+        if (error)
+            return error;
+    }
+    return 0;
 }
 
 /* ---- Writing ---- */
 
-static json_t *text_of(struct fng_str s)
+static void put(struct json_out *out, const char *text, size_t len)
 {
-    json_t *text = json_stringn(s.ptr ? s.ptr : "", s.len);
+    int error = buf_add(out->buf, text, len);
 
-    return text ? text : json_string(""); /* not UTF-8: cannot be shown */
+    if (error)
+        out->error = error;
 }
 
-json_t *json_of_pairs(const struct fng_kv_list *pairs)
+static void put_quoted(struct json_out *out, struct str text)
 {
-    json_t *object = json_object();
-
-    for (size_t i = 0; i < pairs->count; i++)
-        json_object_setn_new(object, pairs->items[i].key.ptr, pairs->items[i].key.len,
-                             text_of(pairs->items[i].value));
-    return object;
+    put(out, "\"", 1);
+    if (log_escape_json(out->buf, text) < 0)
+        out->error = -ENOMEM;
+    put(out, "\"", 1);
 }
 
-static void set_pairs(json_t *object, const char *field, const struct fng_kv_list *pairs)
+static void put_key(struct json_out *out, struct str key)
 {
-    if (pairs->count)
-        json_object_set_new(object, field, json_of_pairs(pairs));
-}
-
-static void set_list(json_t *object, const char *field, const struct fng_str_list *list)
-{
-    json_t *array;
-
-    if (!list->count)
+    if (out->needs_comma)
+        put(out, ",", 1);
+    out->needs_comma = true;
+    if (!key.ptr)
         return;
-    array = json_array();
-    for (size_t i = 0; i < list->count; i++)
-        json_array_append_new(array, text_of(list->items[i]));
-    json_object_set_new(object, field, array);
+    put_quoted(out, key);
+    put(out, ":", 1);
 }
 
-static void set_count(json_t *object, const char *field, uint64_t count)
+void json_open(struct json_out *out, const char *key, char bracket)
 {
-    if (count)
-        json_object_set_new(object, field, json_integer((json_int_t)count));
+    put_key(out, str_from(key));
+    put(out, &bracket, 1);
+    out->needs_comma = false;
 }
 
-/* Our own additions under a key of ours, so that clients which know OpenFaaS only are not confused.
- */
-static void set_condition(json_t *object, const struct catalog_fn *fn)
+void json_close(struct json_out *out, char bracket)
 {
-    json_t *warnings;
-
-    if (fn->reason)
-        json_object_set_new(object, "reason", text_of(fng_str_from(fn->reason)));
-    if (!fn->warnings_count)
-        return;
-    warnings = json_array();
-    for (size_t i = 0; i < fn->warnings_count; i++)
-        json_array_append_new(warnings, text_of(fng_str_from(fn->warnings[i])));
-    json_object_set_new(object, "warnings", warnings);
+    put(out, &bracket, 1);
+    out->needs_comma = true;
 }
 
-json_t *json_of_function(const struct catalog_fn *fn, const struct fng_usage *usage)
+void json_put_str(struct json_out *out, const char *key, struct str value)
 {
-    const struct fng_function *spec = fn_spec_get(fn->spec);
-    json_t *object = json_object(), *labels = json_of_pairs(&spec->labels);
-    char created[TIME_TEXT_MAX];
-
-    time_format(created, spec->created_ms * 1000000, 0);
-    json_object_set_new(labels, "faas_function", text_of(spec->name));
-    json_object_set_new(object, "name", text_of(spec->name));
-    json_object_set_new(object, "image", text_of(spec->image));
-    json_object_set_new(object, "namespace", text_of(spec->ns));
-    if (spec->env_process.len)
-        json_object_set_new(object, "envProcess", text_of(spec->env_process));
-    set_pairs(object, "envVars", &spec->env);
-    set_list(object, "constraints", &spec->constraints);
-    set_list(object, "secrets", &spec->secrets);
-    json_object_set_new(object, "labels", labels);
-    json_object_set_new(object, "annotations", json_of_pairs(&spec->annotations));
-    set_pairs(object, "limits", &spec->limits);
-    set_pairs(object, "requests", &spec->requests);
-    if (spec->flags & FNG_FUNCTION_READ_ONLY_ROOT)
-        json_object_set_new(object, "readOnlyRootFilesystem", json_true());
-    set_count(object, "invocationCount", catalog_invocations(fn));
-    set_count(object, "replicas", spec->replicas);
-    set_count(object, "availableReplicas", fn->ready);
-    json_object_set_new(object, "createdAt", json_string(created));
-    if (usage)
-        json_object_set_new(object, "usage",
-                            json_pack("{s:f, s:I}", "cpu", usage->cpu_millicores,
-                                      "totalMemoryBytes", (json_int_t)usage->memory_bytes));
-    set_condition(object, fn);
-    return object;
+    put_key(out, str_from(key));
+    put_quoted(out, value);
 }
 
-static int add_to_buf(const char *bytes, size_t len, void *buf)
+void json_put_u64(struct json_out *out, const char *key, uint64_t value)
 {
-    return buf_add(buf, bytes, len);
+    put_key(out, str_from(key));
+    if (buf_printf(out->buf, "%llu", (unsigned long long)value) < 0)
+        out->error = -ENOMEM;
 }
 
-void json_reply(struct request *request, unsigned status, json_t *value)
+void json_put_double(struct json_out *out, const char *key, double value)
 {
-    json_dump_callback(value, add_to_buf, &request->reply, JSON_COMPACT);
-    json_decref(value);
-    request_reply_body(request, status, "application/json");
+    put_key(out, str_from(key));
+    if (buf_printf(out->buf, "%.15g", isfinite(value) ? value : 0) < 0)
+        out->error = -ENOMEM;
+}
+
+void json_put_bool(struct json_out *out, const char *key, bool value)
+{
+    put_key(out, str_from(key));
+    put(out, value ? "true" : "false", value ? 4 : 5);
+}
+
+void json_put_pair(struct json_out *out, struct str key, struct str value)
+{
+    put_key(out, str_make(key.ptr ? key.ptr : "", key.len));
+    put_quoted(out, value);
 }

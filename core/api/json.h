@@ -1,32 +1,65 @@
-/* JSON bodies: reading with the tolerance that clients need (null labels, unknown fields) and
- * errors that name the field; writing function states. jansson shows here and in the resources
- * only. */
+/* JSON of the API: reading request bodies by tables of fields, and writing replies.
+ *
+ * Reading is strict about types (the complaint names the field, what was expected and what came),
+ * duplicate keys and depth; null counts as absent and unknown fields are ignored, as old clients
+ * need it. Strings that were read point into the document, which the request keeps.
+ */
 #ifndef API_JSON_H
 #define API_JSON_H
 
-#include "api/request.h"
-
+#include <fngate/types.h>
 #include <jansson.h>
 
-/* The request's body as a JSON object, NULL after a 400 was answered. The caller frees it. */
-json_t *json_body(struct request *request);
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/mem.h"
 
-/* A string member: empty when absent or null. False after a 400 was answered. */
-bool json_text(struct request *request, const json_t *object, const char *field, struct str *ret);
+enum { JSON_DEPTH_MAX = 16 };
 
-/* The fields of a FunctionDeployment, borrowed from `object` and the request's pool. False after a
- * 400 was answered. */
-bool json_function(struct request *request, const json_t *object, struct fng_function *ret);
+/* Parses a whole body that must be an object. NULL after a text in *err. */
+json_t *json_read_object(struct str body, struct err *err);
+/* Makes jansson overwrite what it frees, as bodies carry secrets. Once, before threads start. */
+void json_wipe_on_free(void);
 
-/* A map of strings (labels, annotations): empty when absent or null. */
-bool json_pairs(struct request *request, const json_t *object, const char *field,
-                struct fng_kv_list *ret);
+enum json_field_type {
+    JSON_FIELD_STR,    /* struct fng_str */
+    JSON_FIELD_BOOL,   /* bool */
+    JSON_FIELD_UINT32, /* struct json_uint */
+    JSON_FIELD_STRS,   /* struct fng_str_list */
+    JSON_FIELD_PAIRS,  /* struct fng_kv_list: an object of strings */
+};
 
-/* A FunctionStatus object. usage may be NULL. */
-json_t *json_of_function(const struct catalog_fn *fn, const struct fng_usage *usage);
-json_t *json_of_pairs(const struct fng_kv_list *pairs);
+struct json_uint {
+    bool is_set;
+    uint32_t value;
+};
 
-/* Answers with the value, which is freed. */
-void json_reply(struct request *request, unsigned status, json_t *value);
+struct json_field {
+    const char *name;
+    enum json_field_type type;
+    size_t offset;
+};
+
+/* Fills *target; absent fields are left as they are. Arrays live in `pool`. 0 or -EINVAL, -ENOMEM
+ * with a text. */
+int json_bind(const json_t *object, const struct json_field *fields, size_t count, void *target,
+              struct pool *pool, struct err *err);
+
+/* Writing: members and elements one after the other; commas are kept track of. An error of the
+ * buffer sticks in the buffer's user: check `error` at the end. */
+struct json_out {
+    struct buf *buf;
+    bool needs_comma;
+    int error;
+};
+
+void json_open(struct json_out *out, const char *key, char bracket); /* key NULL: no key */
+void json_close(struct json_out *out, char bracket);
+void json_put_str(struct json_out *out, const char *key, struct str value);
+void json_put_u64(struct json_out *out, const char *key, uint64_t value);
+void json_put_double(struct json_out *out, const char *key, double value);
+void json_put_bool(struct json_out *out, const char *key, bool value);
+/* A member whose key comes from outside. */
+void json_put_pair(struct json_out *out, struct str key, struct str value);
 
 #endif

@@ -1,236 +1,225 @@
-/* /metrics: OpenFaaS's names for functions, our own for plugins and the gateway. Label values come
- * from known functions and routes only. */
-#include "metrics/metrics.h"
+/* /metrics: functions under the names that dashboards of OpenFaaS know, the control API, and each
+ * provider instance under fngate_plugin_. */
+#include "api/routes.h"
 
-#include "api/request.h"
+#include "base/vec.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
-enum { CODES_MAX = 64 };
+enum { CODES_MAX = 64, FN_NAME_MAX = 160 };
 
-/* Calls write(out, fn, labels) for every function; labels[0] is function_name. */
-static void each_function(struct request *request, struct buf *out,
-                          void (*write)(struct buf *out, const struct catalog_fn *fn,
-                                        struct metric_label *labels))
+#define PLUGIN_PREFIX "fngate_plugin_"
+
+static const struct catalog_fn *next_fn(const struct api_request *r, const struct catalog_fn *fn)
 {
-    const struct catalog *catalog = request->api->config.catalog;
-
-    for (const struct catalog_fn *fn = NULL; (fn = catalog_next(catalog, fn, STR_NONE));) {
-        char name[160];
-        struct metric_label labels[2] = {{"function_name", STR_NONE}, {"code", STR_NONE}};
-        int len = snprintf(name, sizeof(name), "%.*s.%.*s", STR_ARG(catalog_fn_name(fn)),
-                           STR_ARG(catalog_fn_ns(fn)));
-
-        labels[0].value = str_make(name, (size_t)len);
-        write(out, fn, labels);
-    }
+    return catalog_next(r->api->config.catalog, fn, STR_NONE);
 }
 
-static void write_seconds(struct buf *out, const struct catalog_fn *fn, struct metric_label *labels)
+/* "name.namespace" */
+static struct str fn_name(const struct catalog_fn *fn, char space[FN_NAME_MAX])
 {
-    struct route_code_stats codes[CODES_MAX];
-    size_t count = route_fn_codes(fn->route, codes, CODES_MAX);
+    int len = snprintf(space, FN_NAME_MAX, "%.*s.%.*s", STR_ARG(catalog_fn_name(fn)),
+                       STR_ARG(catalog_fn_ns(fn)));
 
-    for (size_t i = 0; i < count && i < CODES_MAX; i++) {
-        struct metric_histogram histogram = {route_buckets_s, ROUTE_BUCKETS - 1, codes[i].buckets,
-                                             codes[i].seconds};
-        char code[8];
-
-        snprintf(code, sizeof(code), "%u", codes[i].code);
-        labels[1].value = str_from(code);
-        metric_histogram(out, "gateway_functions_seconds", labels, 2, &histogram);
-    }
+    return str_make(space, (size_t)len);
 }
 
-static void write_totals(struct buf *out, const struct catalog_fn *fn, struct metric_label *labels)
-{
-    struct route_code_stats codes[CODES_MAX];
-    size_t count = route_fn_codes(fn->route, codes, CODES_MAX);
+/* ---- One figure per function ---- */
 
-    for (size_t i = 0; i < count && i < CODES_MAX; i++) {
-        char code[8];
-
-        snprintf(code, sizeof(code), "%u", codes[i].code);
-        labels[1].value = str_from(code);
-        metric_sample(out, "gateway_function_invocation_total", labels, 2, (double)codes[i].count);
-    }
-}
-
-static void write_started(struct buf *out, const struct catalog_fn *fn, struct metric_label *labels)
+static double started_of(const struct catalog_fn *fn)
 {
     struct route_fn_stats stats;
 
     route_fn_stats(fn->route, &stats);
-    metric_sample(out, "gateway_function_invocation_started", labels, 1, (double)stats.started);
+    return (double)stats.started;
 }
 
-static void write_in_flight(struct buf *out, const struct catalog_fn *fn,
-                            struct metric_label *labels)
+static double inflight_of(const struct catalog_fn *fn)
 {
     struct route_fn_stats stats;
 
     route_fn_stats(fn->route, &stats);
-    metric_sample(out, "gateway_function_invocation_inflight", labels, 1, (double)stats.in_flight);
+    return stats.in_flight;
 }
 
-static void write_replicas(struct buf *out, const struct catalog_fn *fn,
-                           struct metric_label *labels)
+static double desired_of(const struct catalog_fn *fn)
 {
-    metric_sample(out, "gateway_service_count", labels, 1, fn_spec_get(fn->spec)->replicas);
+    return fn_spec_get(fn->spec)->replicas;
 }
 
-static void write_ready(struct buf *out, const struct catalog_fn *fn, struct metric_label *labels)
+static double ready_of(const struct catalog_fn *fn)
 {
-    metric_sample(out, "gateway_service_ready_count", labels, 1, fn->ready);
+    return fn->ready;
 }
 
-static void write_min(struct buf *out, const struct catalog_fn *fn, struct metric_label *labels)
+static double min_of(const struct catalog_fn *fn)
 {
-    metric_sample(out, "gateway_service_min", labels, 1, catalog_scale_min(fn));
+    return catalog_scale_min(fn);
 }
 
-static void function_families(struct request *request, struct buf *out)
-{
-    static const struct {
-        const char *name;
-        enum metric_type type;
-        const char *help;
-        void (*write)(struct buf *out, const struct catalog_fn *fn, struct metric_label *labels);
-    } families[] = {
-        {"gateway_functions_seconds", METRIC_HISTOGRAM, "Duration of calls.", write_seconds},
-        {"gateway_function_invocation_total", METRIC_COUNTER, "Calls that ended.", write_totals},
-        {"gateway_function_invocation_started", METRIC_COUNTER, "Calls that began.", write_started},
-        {"gateway_function_invocation_inflight", METRIC_GAUGE, "Calls under way.", write_in_flight},
-        {"gateway_service_count", METRIC_GAUGE, "Desired replicas.", write_replicas},
-        {"gateway_service_ready_count", METRIC_GAUGE, "Ready replicas.", write_ready},
-        {"gateway_service_min", METRIC_GAUGE, "Least replicas while running.", write_min},
-    };
+static const struct fn_figure {
+    const char *name;
+    enum metric_type type;
+    const char *help;
+    double (*value)(const struct catalog_fn *fn);
+} fn_figures[] = {
+    {"gateway_function_invocation_started", METRIC_COUNTER, "Invocations that began", started_of},
+    {"gateway_function_invocation_inflight", METRIC_GAUGE, "Invocations under way", inflight_of},
+    {"gateway_service_count", METRIC_GAUGE, "Replicas that are wanted", desired_of},
+    {"gateway_service_ready_count", METRIC_GAUGE, "Replicas that are ready", ready_of},
+    {"gateway_service_min", METRIC_GAUGE, "Replicas while it runs, at least", min_of},
+};
 
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-        metric_family(out, families[i].name, families[i].type, families[i].help);
-        each_function(request, out, families[i].write);
+static void write_fn_figure(struct api_request *r, const struct fn_figure *figure)
+{
+    char space[FN_NAME_MAX];
+
+    metric_family(&r->reply, figure->name, figure->type, figure->help);
+    for (const struct catalog_fn *fn = NULL; (fn = next_fn(r, fn));) {
+        struct metric_label label = {"function_name", fn_name(fn, space)};
+
+        metric_sample(&r->reply, figure->name, &label, 1, figure->value(fn));
     }
 }
 
-/* ---- Plugins ---- */
+/* ---- Per function and status code ---- */
 
-static double stat_calls(const struct instance_stats *stats)
+static void write_code(struct buf *out, const char *name, const struct metric_label *labels,
+                       const struct route_code_stats *stats, enum metric_type type)
 {
-    return (double)stats->calls;
+    struct metric_histogram histogram = {route_buckets_s, ROUTE_BUCKETS - 1, stats->buckets,
+                                         stats->seconds};
+
+    if (type == METRIC_HISTOGRAM)
+        metric_histogram(out, name, labels, 2, &histogram);
+    else
+        metric_sample(out, name, labels, 2, (double)stats->count);
 }
 
-static double stat_errors(const struct instance_stats *stats)
+static void write_codes(struct api_request *r, const char *name, enum metric_type type,
+                        const char *help)
 {
-    return (double)stats->errors;
-}
+    struct route_code_stats codes[CODES_MAX];
+    char space[FN_NAME_MAX], code[16];
 
-static double stat_timeouts(const struct instance_stats *stats)
-{
-    return (double)stats->timeouts;
-}
+    metric_family(&r->reply, name, type, help);
+    for (const struct catalog_fn *fn = NULL; (fn = next_fn(r, fn));) {
+        size_t count = route_fn_codes(fn->route, codes, CODES_MAX);
 
-static double stat_late(const struct instance_stats *stats)
-{
-    return (double)stats->late;
-}
+        for (size_t i = 0; i < count && i < CODES_MAX; i++) {
+            struct metric_label labels[] = {{"function_name", fn_name(fn, space)}, {"code", {0}}};
 
-static double stat_refused(const struct instance_stats *stats)
-{
-    return (double)stats->refused;
-}
-
-static double stat_seconds(const struct instance_stats *stats)
-{
-    return stats->seconds;
-}
-
-static double stat_waiting(const struct instance_stats *stats)
-{
-    return stats->waiting;
-}
-
-static double stat_running(const struct instance_stats *stats)
-{
-    return stats->running;
-}
-
-static double stat_stuck(const struct instance_stats *stats)
-{
-    return stats->stuck;
-}
-
-static void plugin_families(struct request *request, struct buf *out)
-{
-    static const struct {
-        const char *name;
-        enum metric_type type;
-        const char *help;
-        double (*value)(const struct instance_stats *stats);
-    } families[] = {
-        {"fngate_plugin_calls_total", METRIC_COUNTER, "Calls into the plugin.", stat_calls},
-        {"fngate_plugin_errors_total", METRIC_COUNTER, "Calls that failed.", stat_errors},
-        {"fngate_plugin_timeouts_total", METRIC_COUNTER, "Calls over their deadline.",
-         stat_timeouts},
-        {"fngate_plugin_late_total", METRIC_COUNTER, "Results that came too late.", stat_late},
-        {"fngate_plugin_refused_total", METRIC_COUNTER, "Calls refused by a full lane.",
-         stat_refused},
-        {"fngate_plugin_seconds_total", METRIC_COUNTER, "Time spent in calls.", stat_seconds},
-        {"fngate_plugin_waiting", METRIC_GAUGE, "Calls that wait for a thread.", stat_waiting},
-        {"fngate_plugin_running", METRIC_GAUGE, "Calls under way.", stat_running},
-        {"fngate_plugin_stuck", METRIC_GAUGE, "Threads in calls that were given up.", stat_stuck},
-    };
-    const struct catalog_provider *providers;
-    size_t count = catalog_providers(request->api->config.catalog, &providers);
-
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-        metric_family(out, families[i].name, families[i].type, families[i].help);
-        for (size_t j = 0; j < count; j++) {
-            struct metric_label label = {"instance",
-                                         str_from(instance_name(providers[j].instance))};
-            struct instance_stats stats;
-
-            instance_stats(providers[j].instance, &stats);
-            metric_sample(out, families[i].name, &label, 1, families[i].value(&stats));
+            snprintf(code, sizeof(code), "%u", codes[i].code);
+            labels[1].value = str_from(code);
+            write_code(&r->reply, name, labels, &codes[i], type);
         }
     }
 }
 
-/* Figures of a plugin's own: one family each, under its instance. */
-struct figure_context {
-    struct buf *out;
-    const char *instance;
+/* ---- Instances ---- */
+
+struct figure {
+    char *name;
+    struct str instance;
+    double value;
+    bool is_counter;
 };
 
-static void write_figure(void *arg, struct str name, double value, bool is_counter)
-{
-    struct figure_context *context = arg;
-    struct metric_label label = {"instance", str_from(context->instance)};
-    char full[128];
+struct figures {
+    VEC(struct figure) all;
+    struct str instance;
+};
 
-    snprintf(full, sizeof(full), "fngate_plugin_%.*s", STR_ARG(name));
-    metric_family(context->out, full, is_counter ? METRIC_COUNTER : METRIC_GAUGE,
-                  "A figure of the plugin's own.");
-    metric_sample(context->out, full, &label, 1, value);
+static void add_figure(void *arg, struct str name, double value, bool is_counter)
+{
+    struct figures *figures = arg;
+
+    *VEC_PUSH(&figures->all) =
+        (struct figure){xasprintf(PLUGIN_PREFIX "%.*s%s", STR_ARG(name),
+                                  is_counter && !str_ends(name, STR("_total")) ? "_total" : ""),
+                        figures->instance, value, is_counter};
 }
 
-void metrics_get(struct request *request)
+/* What the gateway counts stands first; the plugin's own figures follow. */
+static void add_instance(struct figures *figures, const struct instance *instance)
 {
-    struct api *api = request->api;
-    const struct catalog_provider *providers;
-    size_t count = catalog_providers(api->config.catalog, &providers);
+    struct instance_stats stats;
+    struct str why;
 
-    function_families(request, &request->reply);
-    plugin_families(request, &request->reply);
-    for (size_t i = 0; i < count; i++) {
-        struct figure_context context = {&request->reply, instance_name(providers[i].instance)};
+    figures->instance = str_from(instance_name(instance));
+    instance_stats(instance, &stats);
+    add_figure(figures, STR("calls"), (double)stats.calls, true);
+    add_figure(figures, STR("call_errors"), (double)stats.errors, true);
+    add_figure(figures, STR("call_timeouts"), (double)stats.timeouts, true);
+    add_figure(figures, STR("calls_late"), (double)stats.late, true);
+    add_figure(figures, STR("calls_refused"), (double)stats.refused, true);
+    add_figure(figures, STR("call_seconds"), stats.seconds, true);
+    add_figure(figures, STR("lane_waiting"), stats.waiting, false);
+    add_figure(figures, STR("lane_running"), stats.running, false);
+    add_figure(figures, STR("lane_stuck"), stats.stuck, false);
+    add_figure(figures, STR("ready"), instance_state(instance) == INSTANCE_READY, false);
+    add_figure(figures, STR("health"), instance_health(instance, &why), false);
+    instance_figures(instance, add_figure, figures);
+}
 
-        instance_figures(providers[i].instance, write_figure, &context);
+static int by_name(const void *a, const void *b)
+{
+    const struct figure *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+
+    return order ? order : str_cmp(x->instance, y->instance);
+}
+
+static void write_figures(struct buf *out, struct figures *figures)
+{
+    const struct figure *before = NULL;
+
+    qsort(figures->all.items, figures->all.count, sizeof(*figures->all.items), by_name);
+    for (size_t i = 0; i < figures->all.count; i++) {
+        const struct figure *figure = &figures->all.items[i];
+        struct metric_label label = {"instance", figure->instance};
+        bool is_new = !before || strcmp(before->name, figure->name) != 0;
+
+        if (is_new)
+            metric_family(out, figure->name, figure->is_counter ? METRIC_COUNTER : METRIC_GAUGE,
+                          "Of a plugin instance");
+        /* A plugin's figure that is named like one of ours is left out: a series comes once. */
+        if (is_new || !str_eq(before->instance, figure->instance))
+            metric_sample(out, figure->name, &label, 1, figure->value);
+        before = figure;
     }
-    metric_set_write(api->timings, &request->reply, "http_request_duration_seconds",
-                     "Duration of control API requests.");
-    metric_set_write_counts(api->timings, &request->reply, "http_requests_total",
-                            "Control API requests.");
-    if (api->config.on_metrics)
-        api->config.on_metrics(api->config.arg, &request->reply);
-    request_reply_body(request, 200, METRIC_CONTENT_TYPE);
+}
+
+static void write_instances(struct api_request *r)
+{
+    const struct catalog_provider *providers;
+    size_t count = catalog_providers(r->api->config.catalog, &providers);
+    struct figures figures = {0};
+
+    for (size_t i = 0; i < count; i++)
+        add_instance(&figures, providers[i].instance);
+    if (count)
+        write_figures(&r->reply, &figures);
+    for (size_t i = 0; i < figures.all.count; i++)
+        mem_free(figures.all.items[i].name);
+    VEC_FREE(&figures.all);
+}
+
+void metrics_get(struct api_request *r)
+{
+    const struct api_config *config = &r->api->config;
+
+    write_codes(r, "gateway_functions_seconds", METRIC_HISTOGRAM, "Duration of invocations");
+    write_codes(r, "gateway_function_invocation_total", METRIC_COUNTER, "Invocations that ended");
+    for (size_t i = 0; i < sizeof(fn_figures) / sizeof(fn_figures[0]); i++)
+        write_fn_figure(r, &fn_figures[i]);
+    metric_set_write_counts(r->api->requests, &r->reply, "http_requests_total",
+                            "Requests of the control API");
+    metric_set_write(r->api->requests, &r->reply, "http_request_duration_seconds",
+                     "Duration of requests of the control API");
+    write_instances(r);
+    if (config->on_metrics)
+        config->on_metrics(config->arg, &r->reply);
+    api_reply(r, 200, METRIC_CONTENT_TYPE);
 }

@@ -1,90 +1,157 @@
-/* /system/namespaces, /system/namespace/NAME (the plural is an alias). */
-#include "api/json.h"
+/* /system/namespaces and /system/namespace/NAME. */
+#include "api/routes.h"
 
-static void add_name(void *arg, const struct catalog_namespace *ns)
-{
-    json_array_append_new(arg, json_stringn(ns->name.ptr, ns->name.len));
-}
+#include "api/names.h"
 
-void namespaces_list(struct request *request)
-{
-    json_t *list = json_array();
+enum { VALUE_MAX = 4096 };
 
-    catalog_namespaces(request->api->config.catalog, add_name, list);
-    json_reply(request, 200, list);
-}
-
-static json_t *pairs_of(const struct conf_pair_list *pairs)
-{
-    json_t *object = json_object();
-
-    for (size_t i = 0; i < pairs->count; i++)
-        json_object_setn_new(object, pairs->items[i].key.ptr, pairs->items[i].key.len,
-                             json_stringn(pairs->items[i].value.ptr, pairs->items[i].value.len));
-    return object;
-}
-
-void namespace_get(struct request *request)
-{
-    const struct catalog_namespace *ns =
-        catalog_namespace_find(request->api->config.catalog, request->name);
-
-    if (!ns)
-        request_reply_text(request, 404, "gateway: namespace %.*s does not exist",
-                           STR_ARG(request->name));
-    else
-        json_reply(request, 200,
-                   json_pack("{s:s%, s:o, s:o}", "name", ns->name.ptr, ns->name.len, "labels",
-                             pairs_of(&ns->labels), "annotations", pairs_of(&ns->annotations)));
-}
-
-static struct conf_pair_list read_pairs(struct request *request, struct fng_kv_list from)
-{
-    struct conf_pair_list to = {pool_alloc(&request->pool, (from.count + 1) * sizeof(*to.items)),
-                                0};
-
-    for (; to.count < from.count; to.count++)
-        to.items[to.count] = (struct conf_pair){str_of(from.items[to.count].key),
-                                                str_of(from.items[to.count].value)};
-    return to;
-}
-
-static void set(struct request *request, uint32_t mode, plugin_done_f *done)
-{
-    json_t *object = json_body(request);
-    struct catalog_namespace ns = {.name = STR("")};
+struct body {
+    struct fng_str name;
     struct fng_kv_list labels, annotations;
+};
 
-    if (!object)
+static const struct json_field fields[] = {
+    {"name", JSON_FIELD_STR, offsetof(struct body, name)},
+    {"labels", JSON_FIELD_PAIRS, offsetof(struct body, labels)},
+    {"annotations", JSON_FIELD_PAIRS, offsetof(struct body, annotations)},
+};
+
+/* ---- Reading back ---- */
+
+static void write_name(void *arg, const struct catalog_namespace *ns)
+{
+    json_put_str(arg, NULL, ns->name);
+}
+
+void namespaces_list(struct api_request *r)
+{
+    struct json_out out = {.buf = &r->reply};
+
+    json_open(&out, NULL, '[');
+    catalog_namespaces(r->api->config.catalog, write_name, &out);
+    json_close(&out, ']');
+    api_reply_json(r, &out);
+}
+
+static void write_pairs(struct json_out *out, const char *key, const struct conf_pair_list *list)
+{
+    if (list->count == 0)
         return;
-    if (json_text(request, object, "name", &ns.name) &&
-        json_pairs(request, object, "labels", &labels) &&
-        json_pairs(request, object, "annotations", &annotations)) {
-        if (mode == FNG_NAMESPACE_UPDATE && ns.name.len && !str_eq(ns.name, request->name)) {
-            request_reply_text(request, 400, "request: name: the body says %.*s, the path %.*s",
-                               STR_ARG(ns.name), STR_ARG(request->name));
-        } else {
-            if (mode == FNG_NAMESPACE_UPDATE)
-                ns.name = request->name;
-            ns.labels = read_pairs(request, labels);
-            ns.annotations = read_pairs(request, annotations);
-            catalog_namespace_set(request->api->config.catalog, &ns, mode, done, request);
-        }
+    json_open(out, key, '{');
+    for (size_t i = 0; i < list->count; i++)
+        json_put_pair(out, list->items[i].key, list->items[i].value);
+    json_close(out, '}');
+}
+
+void namespaces_get(struct api_request *r)
+{
+    const struct catalog_namespace *ns = catalog_namespace_find(r->api->config.catalog, r->name);
+    struct json_out out = {.buf = &r->reply};
+
+    if (!ns) {
+        api_reply_text(r, 404, "namespace %.*s does not exist", STR_ARG(r->name));
+        return;
     }
-    json_decref(object);
+    json_open(&out, NULL, '{');
+    json_put_str(&out, "name", ns->name);
+    write_pairs(&out, "annotations", &ns->annotations);
+    write_pairs(&out, "labels", &ns->labels);
+    json_close(&out, '}');
+    api_reply_json(r, &out);
 }
 
-void namespace_create(struct request *request)
+/* ---- Changes ---- */
+
+static bool check_pairs(struct api_request *r, const char *field, struct fng_kv_list list)
 {
-    set(request, FNG_NAMESPACE_CREATE, request_created);
+    for (size_t i = 0; i < list.count; i++)
+        if (!request_check(r, name_is_label_key(str_of(list.items[i].key)), field,
+                           "letters, digits, '-', '_' and '.', perhaps behind PREFIX/",
+                           str_of(list.items[i].key)) ||
+            !request_check(r, text_is_line(str_of(list.items[i].value), VALUE_MAX), field,
+                           "its value is too long or holds control characters",
+                           str_of(list.items[i].key)))
+            return false;
+    return true;
 }
 
-void namespace_update(struct request *request)
+/* One pair more than there are, for the mark. */
+static bool convert(struct api_request *r, struct fng_kv_list from, struct conf_pair_list *ret)
 {
-    set(request, FNG_NAMESPACE_UPDATE, request_done);
+    ret->items = pool_zalloc(&r->pool, (from.count + 1) * sizeof(*ret->items));
+    ret->count = 0;
+    if (!ret->items) {
+        api_reply_text(r, 503, "the gateway is out of memory");
+        return false;
+    }
+    for (; ret->count < from.count; ret->count++)
+        ret->items[ret->count] = (struct conf_pair){str_of(from.items[ret->count].key),
+                                                    str_of(from.items[ret->count].value)};
+    return true;
 }
 
-void namespace_remove(struct request *request)
+/* openfaas=1 marks a namespace of functions: as label or annotation; added when it is neither. */
+static void mark(struct catalog_namespace *ns, const struct body *body)
 {
-    catalog_namespace_remove(request->api->config.catalog, request->name, request_done, request);
+    if (fng_kv_find(body->labels, STR("openfaas")).ptr ||
+        fng_kv_find(body->annotations, STR("openfaas")).ptr)
+        return;
+    ns->labels.items[ns->labels.count++] = (struct conf_pair){STR("openfaas"), STR("1")};
+}
+
+static bool read_namespace(struct api_request *r, struct catalog_namespace *ret)
+{
+    struct body body = {0};
+
+    if (!request_json(r, fields, sizeof(fields) / sizeof(fields[0]), &body))
+        return false;
+    *ret = (struct catalog_namespace){.name = str_of(body.name)};
+    if (r->name.len > 0 && ret->name.len == 0)
+        ret->name = r->name;
+    if (r->name.len > 0 && !str_eq(ret->name, r->name)) {
+        api_reply_text(r, 400, "field 'name': '%.*s' is not the namespace of the path, '%.*s'",
+                       STR_ARG(ret->name), STR_ARG(r->name));
+        return false;
+    }
+    if (!request_check(r, name_is_label(ret->name), "name", NAME_RULE, ret->name) ||
+        !check_pairs(r, "labels", body.labels) ||
+        !check_pairs(r, "annotations", body.annotations) ||
+        !convert(r, body.labels, &ret->labels) || !convert(r, body.annotations, &ret->annotations))
+        return false;
+    mark(ret, &body);
+    return true;
+}
+
+static void on_created(void *arg, const struct plugin_result *result)
+{
+    api_reply_result(arg, 201, result);
+}
+
+void namespaces_create(struct api_request *r)
+{
+    struct catalog_namespace ns;
+
+    if (!read_namespace(r, &ns))
+        return;
+    r->what = pool_printf(&r->pool, "creation of namespace %.*s", STR_ARG(ns.name));
+    catalog_namespace_set(r->api->config.catalog, &ns, FNG_NAMESPACE_CREATE, on_created, r);
+}
+
+void namespaces_update(struct api_request *r)
+{
+    struct catalog_namespace ns;
+
+    if (!read_namespace(r, &ns))
+        return;
+    r->what = pool_printf(&r->pool, "update of namespace %.*s", STR_ARG(ns.name));
+    catalog_namespace_set(r->api->config.catalog, &ns, FNG_NAMESPACE_UPDATE, api_on_done, r);
+}
+
+/* The path says it all; clients send a body that repeats it. */
+void namespaces_delete(struct api_request *r)
+{
+    if (!request_check(r, name_is_label(r->name), "name", NAME_RULE, r->name))
+        return;
+    r->what = pool_printf(&r->pool, "removal of namespace %.*s", STR_ARG(r->name));
+    catalog_namespace_remove(r->api->config.catalog, r->name, api_on_done, r);
 }

@@ -1,73 +1,89 @@
-/* Looking a path up in the table of routes. */
+/* The routes: one row says method, path, permission and handler. A row without a permission does
+ * not compile. docs/openapi.yaml is checked against this table. */
 #include "api/routes.h"
 
 #include <stdio.h>
 
-static const struct route routes[] = {
-#define X(verb, pattern, permission, handler)                                                      \
-    {HTTP_##verb, {pattern, sizeof(pattern) - 1}, permission, handler},
-    ROUTE_TABLE(X)
-#undef X
-};
+#define API_ROUTES(X)                                                                              \
+    X(GET, "/", PUBLIC, info_root)                                                                 \
+    X(GET, "/healthz", PUBLIC, info_ready)                                                         \
+    X(GET, "/livez", PUBLIC, info_alive)                                                           \
+    X(GET, "/readyz", PUBLIC, info_ready)                                                          \
+    X(GET, "/system/info", SYSTEM_INFO, info_system)                                               \
+    X(GET, "/system/openapi.yaml", SYSTEM_INFO, info_openapi)                                      \
+    X(GET, "/system/functions", FUNCTION_READ, functions_list)                                     \
+    X(POST, "/system/functions", FUNCTION_WRITE, functions_create)                                 \
+    X(PUT, "/system/functions", FUNCTION_WRITE, functions_update)                                  \
+    X(DELETE, "/system/functions", FUNCTION_WRITE, functions_delete)                               \
+    X(GET, "/system/function/{name}", FUNCTION_READ, functions_status)                             \
+    X(POST, "/system/scale-function/{name}", FUNCTION_SCALE, scale_function)                       \
+    X(POST, "/system/alert", FUNCTION_SCALE, alert_take)                                           \
+    X(GET, "/system/secrets", SECRET_READ, secrets_list)                                           \
+    X(POST, "/system/secrets", SECRET_WRITE, secrets_create)                                       \
+    X(PUT, "/system/secrets", SECRET_WRITE, secrets_update)                                        \
+    X(DELETE, "/system/secrets", SECRET_WRITE, secrets_delete)                                     \
+    X(GET, "/system/namespaces", NAMESPACE_READ, namespaces_list)                                  \
+    X(POST, "/system/namespace", NAMESPACE_WRITE, namespaces_create)                               \
+    X(GET, "/system/namespace/{name}", NAMESPACE_READ, namespaces_get)                             \
+    X(PUT, "/system/namespace/{name}", NAMESPACE_WRITE, namespaces_update)                         \
+    X(DELETE, "/system/namespace/{name}", NAMESPACE_WRITE, namespaces_delete)                      \
+    X(GET, "/system/namespaces/{name}", NAMESPACE_READ, namespaces_get)                            \
+    X(PUT, "/system/namespaces/{name}", NAMESPACE_WRITE, namespaces_update)                        \
+    X(DELETE, "/system/namespaces/{name}", NAMESPACE_WRITE, namespaces_delete)                     \
+    X(GET, "/system/logs", FUNCTION_LOGS, logs_get)
 
-static const char *const method_names[] = {
-    [HTTP_OTHER] = "",        [HTTP_GET] = "GET",        [HTTP_HEAD] = "HEAD",
-    [HTTP_POST] = "POST",     [HTTP_PUT] = "PUT",        [HTTP_PATCH] = "PATCH",
-    [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS"};
+#define METRICS_ROUTES(X)                                                                          \
+    X(GET, "/metrics", PUBLIC, metrics_get)                                                        \
+    X(GET, "/healthz", PUBLIC, info_ready)                                                         \
+    X(GET, "/livez", PUBLIC, info_alive)                                                           \
+    X(GET, "/readyz", PUBLIC, info_ready)
 
-static bool is_segment(struct str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = ascii_lower(s.ptr[i]);
-
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
-            return false;
+#define ROW(method, pattern, permission, run) {HTTP_##method, pattern, PERM_##permission, run},
+#define END                                                                                        \
+    {                                                                                              \
+        HTTP_OTHER, "", PERM_PUBLIC, NULL                                                          \
     }
-    return s.len > 0 && !str_eq(s, STR(".")) && !str_eq(s, STR(".."));
-}
 
-static bool path_matches(struct str pattern, struct str path, struct str *ret_name)
-{
-    struct str prefix;
+const struct api_route api_routes[] = {API_ROUTES(ROW) END};
+const struct api_route api_metrics_routes[] = {METRICS_ROUTES(ROW) END};
 
-    *ret_name = STR("");
-    if (!str_ends(pattern, STR("{}")))
-        return str_eq(pattern, path);
-    prefix = str_sub(pattern, 0, pattern.len - 2);
-    if (!str_starts(path, prefix))
-        return false;
-    *ret_name = str_sub(path, prefix.len, path.len);
-    return is_segment(*ret_name);
-}
-
-static void add_allowed(char allow[64], enum http_method method)
-{
-    size_t used = strlen(allow);
-
-    snprintf(allow + used, 64 - used, "%s%s", used ? ", " : "", method_names[method]);
-}
-
-const struct route *route_find(struct str path, enum http_method method, struct str *ret_name,
-                               char ret_allow[64])
+const struct api_route *route_find(const struct api_route *table, enum http_method method,
+                                   struct str path, struct str *ret_name)
 {
     if (method == HTTP_HEAD)
         method = HTTP_GET;
-    if (path.len > 1 && str_ends(path, STR("/")))
-        path.len--;
-    ret_allow[0] = '\0';
-    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-        if (!path_matches(routes[i].path, path, ret_name))
-            continue;
-        if (routes[i].method == method)
-            return &routes[i];
-        add_allowed(ret_allow, routes[i].method);
-    }
+    for (const struct api_route *row = table; row->run; row++)
+        if (row->method == method && path_matches(row->pattern, path, ret_name))
+            return row;
     return NULL;
 }
 
-const struct route *route_metrics(void)
+const char *http_method_text(enum http_method method)
 {
-    static const struct route metrics = {HTTP_GET, {"/metrics", 8}, PERM_PUBLIC, metrics_get};
+    static const char *const texts[] = {
+        [HTTP_OTHER] = "OTHER",   [HTTP_GET] = "GET",        [HTTP_HEAD] = "HEAD",
+        [HTTP_POST] = "POST",     [HTTP_PUT] = "PUT",        [HTTP_PATCH] = "PATCH",
+        [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS"};
 
-    return &metrics;
+    return texts[method];
+}
+
+void route_allow(const struct api_route *table, struct str path, char text[ALLOW_TEXT_MAX])
+{
+    struct str name;
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (const struct api_route *row = table; row->run; row++) {
+        if (!path_matches(row->pattern, path, &name))
+            continue;
+        len += (size_t)snprintf(text + len, ALLOW_TEXT_MAX - len, "%s%s%s", len ? ", " : "",
+                                http_method_text(row->method),
+                                row->method == HTTP_GET ? ", HEAD" : "");
+    }
+}
+
+bool route_is_system(struct str path)
+{
+    return str_starts(path, STR("/system")) && (path.len == 7 || path.ptr[7] == '/');
 }

@@ -1,150 +1,131 @@
-/* /system/secrets: write only. Values go to the provider that owns the namespace and are wiped
- * here. */
-#include "api/json.h"
+/* /system/secrets. Values pass through and are never kept, logged or returned: the body and what
+ * was decoded from it are wiped, and the provider's lane has its own copy. */
+#include "api/routes.h"
+
+#include "api/names.h"
 #include "auth/base64.h"
 
-enum { SECRET_NAME_MAX = 253 };
+struct secret {
+    struct fng_str name, ns, value, raw_value;
+};
 
-/* The provider of the namespace, NULL after an answer. */
-static struct instance *owner_of(struct request *request, struct str ns)
+static const struct json_field fields[] = {
+    {"name", JSON_FIELD_STR, offsetof(struct secret, name)},
+    {"namespace", JSON_FIELD_STR, offsetof(struct secret, ns)},
+    {"value", JSON_FIELD_STR, offsetof(struct secret, value)},
+    {"rawValue", JSON_FIELD_STR, offsetof(struct secret, raw_value)},
+};
+
+/* The namespace must exist and somebody must serve it; into r->provider. */
+static bool find_provider(struct api_request *r)
 {
+    const struct catalog *catalog = r->api->config.catalog;
     struct err err;
-    struct instance *owner;
 
-    if (!catalog_namespace_find(request->api->config.catalog, ns)) {
-        request_reply_text(request, 400, "request: namespace: '%.*s' does not exist", STR_ARG(ns));
-        return NULL;
+    if (!catalog_namespace_find(catalog, r->ns)) {
+        api_reply_text(r, 400, "namespace '%.*s' does not exist", STR_ARG(r->ns));
+        return false;
     }
-    owner = catalog_owner_of(request->api->config.catalog, ns, &err);
-    if (!owner)
-        request_reply_text(request, 400, "request: namespace: %s", err.text);
-    return owner;
+    r->provider = catalog_owner_of(catalog, r->ns, &err);
+    if (!r->provider)
+        api_reply_text(r, 400, "%s", err.text);
+    return r->provider != NULL;
 }
+
+/* ---- List ---- */
 
 static void on_names(void *arg, const struct plugin_result *result, const struct str *names,
                      size_t count)
 {
-    struct request *request = arg;
-    struct str ns = request_ns(request, STR(""));
-    json_t *list;
+    struct api_request *r = arg;
+    struct json_out out = {.buf = &r->reply};
 
     if (result->error != FNG_OK) {
-        request_reply_result(request, 200, result);
+        api_reply_failure(r, result);
         return;
     }
-    list = json_array();
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:s%, s:s%}", "name", names[i].ptr, names[i].len,
-                                              "namespace", ns.ptr, ns.len));
-    json_reply(request, 200, list);
-}
-
-void secrets_list(struct request *request)
-{
-    struct str ns = request_ns(request, STR(""));
-    struct instance *owner = owner_of(request, ns);
-
-    if (owner)
-        provider_secret_list(owner, ns, 0, on_names, request);
-}
-
-/* A file name below the secrets folder: letters, digits, '-', '_', '.', not beginning with a dot.
- */
-static bool name_is_valid(struct str name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        char c = ascii_lower(name.ptr[i]);
-
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
-            return false;
+    json_open(&out, NULL, '[');
+    for (size_t i = 0; i < count; i++) {
+        json_open(&out, NULL, '{');
+        json_put_str(&out, "name", names[i]);
+        json_put_str(&out, "namespace", r->ns);
+        json_close(&out, '}');
     }
-    return name.len > 0 && name.len <= SECRET_NAME_MAX && name.ptr[0] != '.';
+    json_close(&out, ']');
+    api_reply_json(r, &out);
 }
 
-/* Exact bytes: rawValue (base64) wins over value. False after a 400. */
-static bool read_value(struct request *request, const json_t *object, struct str *ret)
+void secrets_list(struct api_request *r)
 {
-    struct str raw;
-    char *bytes;
-    size_t len;
+    if (!request_namespace(r, FNG_STR("")) || !find_provider(r))
+        return;
+    r->what = pool_printf(&r->pool, "listing the secrets of %.*s", STR_ARG(r->ns));
+    provider_secret_list(r->provider, r->ns, 0, on_names, r);
+}
 
-    if (!json_text(request, object, "value", ret) || !json_text(request, object, "rawValue", &raw))
+/* ---- Changes ---- */
+
+static bool read_secret(struct api_request *r, const char *verb, struct secret *ret)
+{
+    *ret = (struct secret){0};
+    if (!request_json(r, fields, sizeof(fields) / sizeof(fields[0]), ret) ||
+        !request_namespace(r, ret->ns) ||
+        !request_check(r, name_is_secret(str_of(ret->name)), "name",
+                       "letters, digits, inner '-', '_' and '.', at most 253", str_of(ret->name)) ||
+        !find_provider(r))
         return false;
-    if (raw.len == 0)
-        return true;
-    bytes = pool_alloc(&request->pool, base64_decoded_max(raw.len) + 1);
-    if (!bytes || !base64_decode(raw, bytes, &len)) {
-        request_reply_text(request, 400, "request: rawValue: is not base64");
-        return false;
-    }
-    *ret = str_make(bytes, len);
+    r->target = str_of(ret->name);
+    r->what = pool_printf(&r->pool, "%s of secret %.*s in %.*s", verb, STR_ARG(r->target),
+                          STR_ARG(r->ns));
     return true;
 }
 
-static void wipe(struct str value)
+static void set_raw(struct api_request *r, struct str encoded, uint32_t mode)
 {
-    union {
-        const char *in;
-        char *out;
-    } bytes = {.in = value.ptr};
+    size_t cap = base64_decoded_max(encoded.len), len;
+    AUTO_FREE char *bytes = mem_alloc(cap);
 
-    if (value.len)
-        explicit_bzero(bytes.out, value.len);
-}
-
-/* Reads name and namespace; the owner, or NULL after an answer. */
-static struct instance *read_target(struct request *request, const json_t *object,
-                                    struct str *ret_ns, struct str *ret_name)
-{
-    if (!json_text(request, object, "name", ret_name) ||
-        !json_text(request, object, "namespace", ret_ns))
-        return NULL;
-    if (!name_is_valid(*ret_name)) {
-        request_reply_text(request, 400,
-                           "request: name: a secret's name has letters, digits, '-', '_' and '.', "
-                           "and does not begin with a dot");
-        return NULL;
-    }
-    *ret_ns = request_ns(request, *ret_ns);
-    return owner_of(request, *ret_ns);
-}
-
-static void set(struct request *request, uint32_t mode)
-{
-    json_t *object = json_body(request);
-    struct str ns, name, value;
-    struct instance *owner;
-
-    if (!object)
+    if (!bytes) {
+        api_reply_text(r, 503, "the gateway is out of memory");
         return;
-    owner = read_target(request, object, &ns, &name);
-    if (owner && read_value(request, object, &value)) {
-        provider_secret_set(owner, ns, name, value, mode, 0, request_done, request);
-        wipe(value);
     }
-    json_decref(object);
+    if (base64_decode(encoded, bytes, &len))
+        provider_secret_set(r->provider, r->ns, r->target, str_make(bytes, len), mode, 0,
+                            api_on_done, r);
+    else
+        api_reply_text(r, 400, "field 'rawValue': expected base64 with padding");
+    explicit_bzero(bytes, cap);
 }
 
-void secrets_create(struct request *request)
+static void set_secret(struct api_request *r, const char *verb, uint32_t mode)
 {
-    set(request, FNG_SECRET_CREATE);
-}
+    struct secret secret;
 
-void secrets_update(struct request *request)
-{
-    set(request, FNG_SECRET_UPDATE);
-}
-
-void secrets_remove(struct request *request)
-{
-    json_t *object = json_body(request);
-    struct str ns, name;
-    struct instance *owner;
-
-    if (!object)
+    if (!read_secret(r, verb, &secret))
         return;
-    owner = read_target(request, object, &ns, &name);
-    if (owner)
-        provider_secret_remove(owner, ns, name, 0, request_done, request);
-    json_decref(object);
+    if (secret.raw_value.len > 0)
+        set_raw(r, str_of(secret.raw_value), mode);
+    else if (secret.value.len > 0)
+        provider_secret_set(r->provider, r->ns, r->target, str_of(secret.value), mode, 0,
+                            api_on_done, r);
+    else
+        api_reply_text(r, 400, "field 'value' or 'rawValue' (base64) is required");
+}
+
+void secrets_create(struct api_request *r)
+{
+    set_secret(r, "creation", FNG_SECRET_CREATE);
+}
+
+void secrets_update(struct api_request *r)
+{
+    set_secret(r, "update", FNG_SECRET_UPDATE);
+}
+
+void secrets_delete(struct api_request *r)
+{
+    struct secret secret;
+
+    if (read_secret(r, "removal", &secret))
+        provider_secret_remove(r->provider, r->ns, r->target, 0, api_on_done, r);
 }

@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
+static const double WHOLE_MAX = 1e18; /* fits int64_t */
+
 static const char *const type_names[] = {
     [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"};
 
@@ -49,12 +51,20 @@ static void write_labels(struct buf *out, const struct metric_label *labels, siz
         (void)buf_add(out, "}", 1);
 }
 
+/* Whole numbers as such: a counter must not lose its last digits. */
+static void write_value(struct buf *out, double value)
+{
+    bool is_whole = value > -WHOLE_MAX && value < WHOLE_MAX && (double)(int64_t)value == value;
+
+    (void)buf_printf(out, is_whole ? " %.0f\n" : " %.15g\n", value);
+}
+
 void metric_sample(struct buf *out, const char *name, const struct metric_label *labels,
                    size_t count, double value)
 {
     (void)buf_add_str(out, str_from(name));
     write_labels(out, labels, count, NULL);
-    (void)buf_printf(out, " %.15g\n", value);
+    write_value(out, value);
 }
 
 void metric_histogram(struct buf *out, const char *name, const struct metric_label *labels,
