@@ -5,7 +5,6 @@
  */
 #include "proxy/exchange.h"
 
-#include "base/log.h"
 #include "base/sys.h"
 #include <errno.h>
 

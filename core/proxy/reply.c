@@ -5,8 +5,6 @@
 #include "base/sys.h"
 #include "proxy/exchange.h"
 
-#include <stdio.h>
-
 static double seconds_between(int64_t from_ns, int64_t to_ns)
 {
     return to_ns > from_ns ? (double)(to_ns - from_ns) / 1e9 : 0;

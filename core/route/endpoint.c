@@ -22,14 +22,13 @@ static struct endpoint_set *set_of(const struct route_fn *fn)
     return atomic_load_explicit(&fn->set, memory_order_acquire);
 }
 
-/* At the end: frees the set and its endpoints. */
-void set_replace(struct route_fn *fn, struct endpoint_set *set)
+void set_free(struct route_fn *fn)
 {
-    struct endpoint_set *old = atomic_exchange(&fn->set, set);
+    struct endpoint_set *set = set_of(fn);
 
-    for (uint32_t i = 0; old && i < old->count; i++)
-        mem_free(old->items[i]);
-    mem_free(old);
+    for (uint32_t i = 0; i < set->count; i++)
+        mem_free(set->items[i]);
+    mem_free(set);
 }
 
 static char *replica_text(const struct route_endpoint *ep, unsigned loops)

@@ -136,7 +136,7 @@ void fn_free(struct route_fn *fn)
         }
         mem_free(atomic_load(&fn->cells[i].park));
     }
-    set_replace(fn, NULL);
+    set_free(fn);
     mem_free(atomic_load(&fn->policy));
     mem_free(atomic_load(&fn->reason));
     mem_free(fn->memory);

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "route/route.h"
 
-enum { CACHE_LINE = 64, SHARDS = 256, KEY_PART_MAX = 255 };
+enum { CACHE_LINE = 64, SHARD_BITS = 12, SHARDS = 1 << SHARD_BITS, KEY_PART_MAX = 255 };
 
 /* Something to do once no loop can hold a pointer that it read before (grace_wait). */
 struct grace {
@@ -198,7 +198,7 @@ void fn_check(struct route_fn *fn);
 void fn_free(struct route_fn *fn);
 
 /* endpoint.c */
-void set_replace(struct route_fn *fn, struct endpoint_set *set);
+void set_free(struct route_fn *fn); /* with its endpoints */
 struct endpoint_set *set_new(size_t count);
 void endpoints_reap(struct route_table *table);
 void endpoints_free(struct route_table *table);
