@@ -30,19 +30,30 @@ static bool is_about_start(const struct fault_info *fault)
            fault == &fault_table[FAULT_TOO_MANY_PARKED];
 }
 
+/* Why nobody serves the function: too few replicas, or what the provider says. */
+static void write_reason(const struct exchange *ex, struct buf *text)
+{
+    unsigned ready = route_ready_count(ex->fn);
+    char reason[ROUTE_REASON_MAX];
+
+    if (ready > 0 && !route_fn_is_held(ex->fn)) {
+        buf_printf(text, ": replicas that are ready: %u, each at its concurrency limit", ready);
+        return;
+    }
+    route_fn_reason(ex->fn, reason);
+    if (reason[0] != '\0')
+        buf_printf(text, ": %s", reason);
+}
+
 static void write_text(struct exchange *ex, const struct fault_info *fault, struct buf *text)
 {
-    char reason[ROUTE_REASON_MAX] = "";
-
     buf_printf(text, "%s (%s", fault->name, fault->layer);
     if (ex->ns.ptr) /* the name has passed the grammar, so it may stand in a text */
         buf_printf(text, ", function %.*s.%.*s", STR_ARG(ex->name), STR_ARG(ex->ns));
     buf_printf(text, "), ");
     write_times(ex, text);
     if (ex->fn && is_about_start(fault))
-        route_fn_reason(ex->fn, reason);
-    if (reason[0] != '\0')
-        buf_printf(text, ": %s", reason);
+        write_reason(ex, text);
     buf_printf(text, "\n%s\n", fault->hint);
 }
 

@@ -220,6 +220,23 @@ static void waiting_ends_with_the_reason_why(void **state)
     check_fault(answer, 503, "no-endpoint");
 }
 
+static void waiting_for_a_busy_replica_says_so(void **state)
+{
+    struct world *world = *state;
+    char got[4096] = "";
+    int fd = client_connect(world);
+    struct answer answer;
+
+    policy_set(world, (struct route_policy){.can_wake = true, .park_timeout_ms = 30});
+    serve_at(world, &world->upstream.addr, ROUTE_READY, 1);
+    client_say(fd, "GET /function/f/sse HTTP/1.1\r\nHost: gw\r\n\r\n");
+    client_expect(fd, got, sizeof(got), "data: 1\n\n");
+    answer = ask(world, "GET", "/function/f/ok");
+    assert_non_null(strstr(answer.body, "ready: 1, each at its concurrency limit\n"));
+    check_fault(answer, 504, "start-timeout");
+    close(fd);
+}
+
 static void drop_apply(struct world *world, const void *arg)
 {
     (void)arg;
@@ -377,6 +394,7 @@ int main(void)
         TEST(a_client_that_leaves_while_it_waits_is_forgotten),
         TEST(not_more_wait_than_may),
         TEST(waiting_ends_with_the_reason_why),
+        TEST(waiting_for_a_busy_replica_says_so),
         TEST(whoever_waits_for_a_removed_function_gets_404),
         TEST(a_held_function_parks_its_requests),
         TEST(a_drained_endpoint_is_released_once_its_request_has_ended),
