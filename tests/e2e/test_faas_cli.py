@@ -203,4 +203,4 @@ def test_cli_namespaces_and_version(cli):
     assert cli.run("invoke", "echo", "-n", "team", stdin="hi") == "hi"
     cli.run("remove", "echo", "-n", "team")
     cli.run("namespace", "remove", "team")
-    assert "fngate" in cli.run("version", "--warn-update=false")
+    assert "provider-process" in cli.run("version", "--warn-update=false")

@@ -92,11 +92,19 @@ def test_unknown_functions_and_hostile_names(gateway):
         assert gateway.call(name).status in (400, 404), name
 
 
-def test_a_crashing_function_says_why(gateway):
-    gateway.deploy("broken", "/no/such/program", annotations={"com.openfaas.timeout": "3s"})
+def test_a_command_that_is_no_program_is_refused_with_its_name(gateway):
+    reply = gateway.api("POST", "/system/functions",
+                        {"service": "broken", "image": "process", "envProcess": "/no/such/program"})
+    assert reply.status == 400 and "/no/such/program" in reply.text and "envProcess" in reply.text
+
+
+def test_a_function_that_crashes_at_its_start_says_why(gateway):
+    gateway.deploy("broken", "sh -c 'echo no database >&2; exit 3'", annotations={"com.openfaas.timeout": "5s"},
+                   envVars={"mode": "http", "upstream_url": "http://127.0.0.1:1"})
     reply = gateway.call("broken")
-    assert reply.status >= 500, reply
-    assert reply.text
+    assert reply.status in (502, 503, 504), reply
+    reason = wait_for(lambda: gateway.status("broken").get("reason"), 20, "the reason in the status")
+    assert "no database" in reason or "3" in reason, reason
 
 
 def test_logs_tail_and_follow(gateway):
