@@ -200,8 +200,8 @@ static void kill_leftovers(void)
             return;
         for (char *at = line, *end; strtol(at, &end, 10) > 0; at = end)
             kill((pid_t)strtol(at, NULL, 10), SIGKILL);
-        while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-            ;
+        /* One at a time: the death of a supervisor makes its children ours, not killed yet. */
+        waitpid(-1, NULL, 0);
     }
 }
 
