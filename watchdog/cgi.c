@@ -39,14 +39,12 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* %XX decoded, as far as it is valid and no NUL. */
-static struct str decode_path(struct pool *pool, struct str path)
+struct str cgi_decode_path(struct pool *pool, struct str path)
 {
-    struct str copy = pool_str(pool, path);
     char *out = pool_alloc(pool, path.len + 1);
     size_t len = 0;
 
-    if (!copy.ptr || !out)
+    if (!out)
         return STR_NONE;
     for (size_t i = 0; i < path.len; i++) {
         int high = path.ptr[i] == '%' && i + 2 < path.len ? hex(path.ptr[i + 1]) : -1;
@@ -109,7 +107,7 @@ static void add_request(struct variables *vars, const struct invocation *inv)
     if (inv->query.len > 0)
         add(vars, "Query", inv->query);
     if (inv->path.len > 0)
-        add(vars, "Path", decode_path(vars->pool, inv->path));
+        add(vars, "Path", cgi_decode_path(vars->pool, inv->path));
     if (head->framing == HTTP_BODY_CHUNKED)
         add(vars, "Transfer_Encoding", STR("chunked"));
     if (inv->w->config.mode == MODE_CLASSIC && head->framing != HTTP_BODY_CHUNKED) {

@@ -1,4 +1,5 @@
 /* Mode static: files of a folder. */
+#include "cgi.h"
 #include "watchdog.h"
 
 #include <errno.h>
@@ -61,7 +62,7 @@ static int open_below(const struct config *config, struct pool *pool, struct str
 static int open_file(const struct invocation *inv, struct str *ret_path, struct stat *ret_stat)
 {
     struct pool *pool = &inv->s->pool;
-    struct str path = str_sub(inv->path, 1, inv->path.len);
+    struct str path = cgi_decode_path(pool, str_sub(inv->path, 1, inv->path.len));
     int fd = open_below(&inv->w->config, pool, path);
 
     *ret_path = path;
