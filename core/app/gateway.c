@@ -33,36 +33,42 @@ void gateway_fail(struct gateway *gateway, const char *format, ...)
 
 /* ---- Plugins ---- */
 
-static struct instance *make_instance(struct gateway *gateway, const struct plugin_settings *wanted,
-                                      uint32_t kind, const char *who, struct conf_report *report)
+struct instance *gateway_make_instance(struct gateway *gateway, const struct settings *settings,
+                                       const struct plugin_settings *wanted, uint32_t kind,
+                                       struct instance *predecessor, struct conf_report *report)
 {
-    AUTO_FREE char *path = settings_plugin_path(gateway->settings, wanted->plugin);
+    AUTO_FREE char *path = settings_plugin_path(settings, wanted->plugin);
+    const char *who = kind == FNG_KIND_STORE ? "store" : "providers";
     struct plugin *plugin;
     struct err err;
 
     if (plugin_open(path, &plugin, &err) < 0) {
-        conf_error(report, gateway->settings->doc, wanted->line, who, "%s", err.text);
+        conf_error(report, settings->doc, wanted->line, who, "%s", err.text);
         return NULL;
     }
     if (plugin_descriptor(plugin)->kind != kind) {
-        conf_error(report, gateway->settings->doc, wanted->line, who, "%.*s is a %s, not a %s",
+        conf_error(report, settings->doc, wanted->line, who, "%.*s is a %s, not a %s",
                    STR_ARG(wanted->plugin), plugin_kind_name(plugin_descriptor(plugin)->kind),
                    plugin_kind_name(kind));
         return NULL;
     }
-    return instance_new(gateway->plugins, plugin, wanted->name.ptr, gateway->settings->doc,
-                        wanted->config, wanted->line, report);
+    if (predecessor)
+        return instance_new_successor(predecessor, plugin, settings->doc, wanted->config,
+                                      wanted->line, report);
+    return instance_new(gateway->plugins, plugin, wanted->name.ptr, settings->doc, wanted->config,
+                        wanted->line, report);
 }
 
 static void make_instances(struct gateway *gateway, struct conf_report *report)
 {
     const struct settings *settings = gateway->settings;
 
-    gateway->store = make_instance(gateway, &settings->store, FNG_KIND_STORE, "store", report);
+    gateway->store =
+        gateway_make_instance(gateway, settings, &settings->store, FNG_KIND_STORE, NULL, report);
     gateway->providers = xcalloc(settings->providers_count, sizeof(struct instance *));
     for (size_t i = 0; i < settings->providers_count; i++) {
-        gateway->providers[i] =
-            make_instance(gateway, &settings->providers[i], FNG_KIND_PROVIDER, "providers", report);
+        gateway->providers[i] = gateway_make_instance(gateway, settings, &settings->providers[i],
+                                                      FNG_KIND_PROVIDER, NULL, report);
         if (gateway->providers[i] && gateway->store)
             instance_set_store(gateway->providers[i], gateway->store);
     }
@@ -101,15 +107,24 @@ static void make_loops(struct gateway *gateway)
     }
 }
 
-static void make_catalog(struct gateway *gateway)
+struct catalog_config gateway_catalog_config(const struct gateway *gateway)
 {
-    struct catalog_config config = {
+    const struct settings *settings = gateway->settings;
+
+    return (struct catalog_config){
         .control = gateway->control,
         .routes = gateway->routes,
-        .default_ns = gateway->settings->default_namespace,
-        .is_strict = gateway->settings->is_strict,
-        .timeout_ms = gateway->settings->timeouts.request_ms,
+        .default_ns = str_from(gateway->default_ns),
+        .is_strict = settings->is_strict,
+        .timeout_ms = settings->timeouts.request_ms,
+        .stream_idle_ms = settings->timeouts.stream_idle_ms,
+        .parked_max = (unsigned)settings->limits.parked_per_function,
     };
+}
+
+static void make_catalog(struct gateway *gateway)
+{
+    struct catalog_config config = gateway_catalog_config(gateway);
 
     gateway->catalog = catalog_new(&config);
 }
@@ -140,6 +155,7 @@ struct gateway *gateway_new(struct settings *settings, const char *file, struct 
 
     gateway->settings = settings;
     gateway->file = file ? str_dup(str_from(file)) : NULL;
+    gateway->default_ns = str_dup(settings->default_namespace);
     gateway->why_not_ready = "starting";
     gateway->signal_fd = gateway->predecessor = -1;
     make_loops(gateway);
@@ -190,7 +206,7 @@ static void on_wanted(void *arg, struct route_fn *fn)
     loop_post(gateway->control, &wanted->msg);
 }
 
-static struct worker_config worker_settings(struct gateway *gateway, unsigned index)
+struct worker_config gateway_worker_config(struct gateway *gateway, unsigned index)
 {
     const struct settings *settings = gateway->settings;
     struct worker_config config = {
@@ -221,7 +237,7 @@ static struct worker_config worker_settings(struct gateway *gateway, unsigned in
     config.proxy.stream_idle_ms = settings->timeouts.stream_idle_ms;
     config.proxy.parked_max = (unsigned)settings->limits.parked_per_function;
     config.proxy.buffer_max = settings->limits.buffer_bytes;
-    config.proxy.default_ns = settings->default_namespace;
+    config.proxy.default_ns = str_from(gateway->default_ns);
     config.proxy.forwarded_for_port = settings->proxy.forwarded_for_port;
     if (str_eq(settings->log.access, STR("text")))
         config.access = access_log_text;
@@ -234,7 +250,7 @@ static int make_workers(struct gateway *gateway, struct err *err)
 {
     gateway->workers = xcalloc(gateway->workers_count, sizeof(struct worker *));
     for (unsigned i = 0; i < gateway->workers_count; i++) {
-        struct worker_config config = worker_settings(gateway, i);
+        struct worker_config config = gateway_worker_config(gateway, i);
 
         gateway->workers[i] = worker_new(gateway->loops[i], &config);
         if (!gateway->workers[i])
@@ -274,6 +290,17 @@ static int make_state_dir(const struct settings *settings, struct err *err)
     return 0;
 }
 
+struct catalog_provider gateway_binding(struct instance *instance,
+                                        const struct plugin_settings *settings)
+{
+    return (struct catalog_provider){
+        .instance = instance,
+        .namespaces = settings->namespaces.items,
+        .namespaces_count = settings->namespaces.count,
+        .is_default = settings->is_default != 0,
+    };
+}
+
 static int make_serving_side(struct gateway *gateway, struct err *err)
 {
     const struct settings *settings = gateway->settings;
@@ -288,12 +315,8 @@ static int make_serving_side(struct gateway *gateway, struct err *err)
         return error;
     catalog_set_store(gateway->catalog, gateway->store);
     for (size_t i = 0; i < settings->providers_count; i++) {
-        struct catalog_provider provider = {
-            .instance = gateway->providers[i],
-            .namespaces = settings->providers[i].namespaces.items,
-            .namespaces_count = settings->providers[i].namespaces.count,
-            .is_default = settings->providers[i].is_default != 0,
-        };
+        struct catalog_provider provider =
+            gateway_binding(gateway->providers[i], &settings->providers[i]);
 
         catalog_add_provider(gateway->catalog, &provider);
     }
@@ -346,7 +369,7 @@ int gateway_run(struct gateway *gateway, bool takeover)
     if (!error && takeover)
         error = takeover_begin(gateway, &err);
     if (!error)
-        error = sockets_open(gateway, &err);
+        error = sockets_open(gateway, gateway->settings, &err);
     if (error) {
         log_error("app", "%s", err.text);
         return 1;
@@ -393,6 +416,8 @@ void gateway_free(struct gateway *gateway)
     mem_free(gateway->workers);
     mem_free(gateway->providers);
     mem_free(gateway->file);
+    mem_free(gateway->default_ns);
+    mem_free(gateway->store_text);
     settings_free(gateway->settings);
     mem_free(gateway);
 }

@@ -40,9 +40,8 @@ static int open_address(struct gateway *gateway, struct str text, bool is_metric
     return 0;
 }
 
-int sockets_open(struct gateway *gateway, struct err *err)
+static int open_all(struct gateway *gateway, const struct settings *settings, struct err *err)
 {
-    const struct settings *settings = gateway->settings;
     int error = 0;
 
     for (size_t i = 0; i < settings->listen.count && !error; i++)
@@ -52,15 +51,57 @@ int sockets_open(struct gateway *gateway, struct err *err)
     return error;
 }
 
+int sockets_open(struct gateway *gateway, const struct settings *settings, struct err *err)
+{
+    size_t before = gateway->sockets.count;
+    int error = open_all(gateway, settings, err);
+
+    while (error && gateway->sockets.count > before)
+        close(gateway->sockets.items[--gateway->sockets.count].fd);
+    return error;
+}
+
 void sockets_serve(struct gateway *gateway)
 {
     for (size_t i = 0; i < gateway->sockets.count; i++) {
         struct listening *socket = &gateway->sockets.items[i];
 
-        int fd = fcntl(socket->fd, F_DUPFD_CLOEXEC, 0);
+        if (socket->is_served)
+            continue;
+        socket->worker = (unsigned)(i % gateway->workers_count);
+        socket->worker_fd = fcntl(socket->fd, F_DUPFD_CLOEXEC, 0);
+        if (socket->worker_fd < 0)
+            continue;
+        socket->is_served = true;
+        worker_listen(gateway->workers[socket->worker], socket->worker_fd, socket->is_metrics);
+    }
+}
 
-        if (fd >= 0)
-            worker_listen(gateway->workers[i % gateway->workers_count], fd, socket->is_metrics);
+static bool is_named(const struct conf_str_list *list, const struct addr *addr)
+{
+    struct addr named;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (addr_parse(list->items[i], &named, NULL) == 0 && addr_eq(&named, addr))
+            return true;
+    return false;
+}
+
+void sockets_retire(struct gateway *gateway, const struct settings *settings)
+{
+    for (size_t i = gateway->sockets.count; i > 0; i--) {
+        struct listening *socket = &gateway->sockets.items[i - 1];
+
+        if (is_named(socket->is_metrics ? &settings->metrics.listen : &settings->listen,
+                     &socket->addr))
+            continue;
+        if (socket->is_served)
+            worker_unlisten(gateway->workers[socket->worker], socket->worker_fd,
+                            socket->is_metrics);
+        if (socket->addr.any.sa_family == AF_UNIX)
+            unlink(socket->addr.un.sun_path);
+        close(socket->fd);
+        VEC_REMOVE(&gateway->sockets, i - 1);
     }
 }
 

@@ -21,6 +21,10 @@ static void serve(struct gateway *gateway)
     if (!gateway->handover)
         log_warn("app", "no successor can take over: %s", err.text);
     takeover_ready(gateway);
+    if (gateway->is_reload_wanted) {
+        gateway->is_reload_wanted = false;
+        gateway_reload(gateway);
+    }
 }
 
 /* Requests are taken once every provider has said what runs, so that no call meets a 404 that a

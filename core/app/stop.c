@@ -50,6 +50,12 @@ static void on_provider_stopped(void *arg, const struct plugin_result *result)
         providers_stopped(gateway);
 }
 
+void gateway_reload_ended(struct gateway *gateway)
+{
+    if (--gateway->pending == 0)
+        providers_stopped(gateway);
+}
+
 static void stop_providers(struct gateway *gateway)
 {
     size_t count = gateway->settings->providers_count;
@@ -60,6 +66,10 @@ static void stop_providers(struct gateway *gateway)
             continue;
         gateway->pending++;
         instance_stop(gateway->providers[i], on_provider_stopped, gateway);
+    }
+    if (gateway->reload) {
+        gateway->is_reload_awaited = true;
+        gateway->pending++;
     }
     if (--gateway->pending == 0)
         providers_stopped(gateway);
@@ -98,6 +108,7 @@ void gateway_stop(struct gateway *gateway)
     gateway->phase = GATEWAY_STOPPING;
     gateway->why_not_ready = "stopping";
     log_info("app", "stopping: accepted requests are finished first");
+    gateway_reload_cancel(gateway);
     timer_cancel(&gateway->start_timer);
     timer_init(&gateway->drain_timer, gateway->control, on_drain_due, gateway);
     timer_set(&gateway->drain_timer, gateway->settings->timeouts.drain_ms);

@@ -64,6 +64,15 @@ static void on_metrics_request(void *arg, struct stream *s)
     api_handle_metrics(worker->config.api, s);
 }
 
+/* The proxy is made once; what is written and whether may change. */
+static void on_access(void *arg, const struct proxy_record *record)
+{
+    struct worker *worker = arg;
+
+    if (worker->config.access)
+        worker->config.access(worker->config.access_arg, record);
+}
+
 static void worker_free(struct worker *worker)
 {
     if (worker->server)
@@ -96,9 +105,8 @@ struct worker *worker_new(struct loop *loop, const struct worker_config *config)
     worker->server = server_new(loop, &worker->config.server, on_request, worker);
     worker->metrics_server = server_new(loop, &plain, on_metrics_request, worker);
     if (worker->client)
-        worker->proxy =
-            proxy_new(loop, config->index, config->routes, worker->client, &config->proxy,
-                      &config->hooks, config->access, config->access_arg);
+        worker->proxy = proxy_new(loop, config->index, config->routes, worker->client,
+                                  &config->proxy, &config->hooks, on_access, worker);
     if (!worker->server || !worker->metrics_server || !worker->proxy) {
         worker_free(worker);
         return NULL;
@@ -127,6 +135,7 @@ struct order {
     int fd;
     bool is_metrics;
     struct tls_context *tls;
+    struct worker_config config;
 };
 
 static void post_order(struct worker *worker, void (*run)(struct loop_msg *msg), struct order order)
@@ -152,6 +161,38 @@ static void run_listen(struct loop_msg *msg)
 void worker_listen(struct worker *worker, int fd, bool is_metrics)
 {
     post_order(worker, run_listen, (struct order){.fd = fd, .is_metrics = is_metrics});
+}
+
+static void run_unlisten(struct loop_msg *msg)
+{
+    struct order *order = CONTAINER_OF(msg, struct order, msg);
+    struct worker *worker = order->worker;
+
+    server_unlisten(order->is_metrics ? worker->metrics_server : worker->server, order->fd);
+    mem_free(order);
+}
+
+void worker_unlisten(struct worker *worker, int fd, bool is_metrics)
+{
+    post_order(worker, run_unlisten, (struct order){.fd = fd, .is_metrics = is_metrics});
+}
+
+static void run_configure(struct loop_msg *msg)
+{
+    struct order *order = CONTAINER_OF(msg, struct order, msg);
+    struct worker *worker = order->worker;
+
+    server_configure(worker->server, &order->config.server);
+    server_configure(worker->metrics_server, &order->config.server);
+    client_configure(worker->client, &order->config.client);
+    worker->config.access = order->config.access;
+    worker->config.access_arg = order->config.access_arg;
+    mem_free(order);
+}
+
+void worker_configure(struct worker *worker, const struct worker_config *config)
+{
+    post_order(worker, run_configure, (struct order){.fd = -1, .config = *config});
 }
 
 static void run_set_tls(struct loop_msg *msg)

@@ -38,6 +38,11 @@ struct loop *worker_loop(const struct worker *worker);
 
 /* Begins to accept on `fd`, which the worker owns from now on. */
 void worker_listen(struct worker *worker, int fd, bool is_metrics);
+/* Stops accepting on that descriptor. */
+void worker_unlisten(struct worker *worker, int fd, bool is_metrics);
+/* Takes times and limits of servers and client, and the access log, over; the rest of the
+ * configuration stays as it was made. */
+void worker_configure(struct worker *worker, const struct worker_config *config);
 void worker_set_tls(struct worker *worker, struct tls_context *tls);
 /* Stops accepting and lets connections finish; on_drained runs on `control`. */
 void worker_drain(struct worker *worker, struct loop *control, void (*on_drained)(void *arg),

@@ -12,16 +12,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum { SECRET_FILE_MAX = 4096, CREDENTIALS_MAX = 8192 };
 
-struct auth {
+/* Immutable. */
+struct knowledge {
     bool is_open; /* everybody may do everything */
     char *user;
     unsigned char user_hash[SHA256_DIGEST_LENGTH];
     unsigned char password_hash[SHA256_DIGEST_LENGTH];
+};
+
+struct auth {
+    _Atomic(struct knowledge *) knowledge; /* read by any loop within one turn */
     struct throttle *throttle;
 };
 
@@ -79,12 +85,21 @@ static int read_private(const char *file, char space[SECRET_FILE_MAX + 1], struc
     return 0;
 }
 
+static struct auth *auth_new(struct knowledge *knowledge)
+{
+    struct auth *auth = xcalloc(1, sizeof(*auth));
+
+    atomic_init(&auth->knowledge, knowledge);
+    auth->throttle = throttle_new();
+    return auth;
+}
+
 int auth_new_basic(const char *user_file, const char *password_file, struct auth **ret,
                    struct err *err)
 {
     char user_space[SECRET_FILE_MAX + 1], password_space[SECRET_FILE_MAX + 1];
     struct str user, password;
-    struct auth *auth;
+    struct knowledge *knowledge;
     int error;
 
     error = read_private(user_file, user_space, &user, err);
@@ -93,12 +108,11 @@ int auth_new_basic(const char *user_file, const char *password_file, struct auth
     if (!error)
         error = read_private(password_file, password_space, &password, err);
     if (!error) {
-        auth = xcalloc(1, sizeof(*auth));
-        auth->user = str_dup(user);
-        auth->throttle = throttle_new();
-        hash(user, auth->user_hash);
-        hash(password, auth->password_hash);
-        *ret = auth;
+        knowledge = xcalloc(1, sizeof(*knowledge));
+        knowledge->user = str_dup(user);
+        hash(user, knowledge->user_hash);
+        hash(password, knowledge->password_hash);
+        *ret = auth_new(knowledge);
     }
     OPENSSL_cleanse(user_space, sizeof(user_space));
     OPENSSL_cleanse(password_space, sizeof(password_space));
@@ -107,38 +121,47 @@ int auth_new_basic(const char *user_file, const char *password_file, struct auth
 
 struct auth *auth_new_open(void)
 {
-    struct auth *auth = xcalloc(1, sizeof(*auth));
+    struct knowledge *knowledge = xcalloc(1, sizeof(*knowledge));
 
-    auth->is_open = true;
-    return auth;
+    knowledge->is_open = true;
+    return auth_new(knowledge);
+}
+
+void auth_swap(struct auth *auth, struct auth *fresh)
+{
+    atomic_store(&fresh->knowledge,
+                 atomic_exchange(&auth->knowledge, atomic_load(&fresh->knowledge)));
 }
 
 void auth_free(struct auth *auth)
 {
+    struct knowledge *knowledge = auth ? atomic_load(&auth->knowledge) : NULL;
+
     if (!auth)
         return;
     throttle_free(auth->throttle);
-    mem_free(auth->user);
-    OPENSSL_cleanse(auth, sizeof(*auth));
+    mem_free(knowledge->user);
+    OPENSSL_cleanse(knowledge, sizeof(*knowledge));
+    mem_free(knowledge);
     mem_free(auth);
 }
 
 /* Both halves are hashed and compared whatever the user is, so that time tells nothing. */
-static bool is_known(const struct auth *auth, struct str user, struct str password)
+static bool is_known(const struct knowledge *knowledge, struct str user, struct str password)
 {
     unsigned char digest[SHA256_DIGEST_LENGTH];
     int differs;
 
     hash(user, digest);
-    differs = CRYPTO_memcmp(digest, auth->user_hash, sizeof(digest));
+    differs = CRYPTO_memcmp(digest, knowledge->user_hash, sizeof(digest));
     hash(password, digest);
-    differs |= CRYPTO_memcmp(digest, auth->password_hash, sizeof(digest));
+    differs |= CRYPTO_memcmp(digest, knowledge->password_hash, sizeof(digest));
     OPENSSL_cleanse(digest, sizeof(digest));
     return differs == 0;
 }
 
 /* `encoded` is base64 of "user:password". */
-static bool is_right(const struct auth *auth, struct str encoded)
+static bool is_right(const struct knowledge *knowledge, struct str encoded)
 {
     char plain[CREDENTIALS_MAX / 4 * 3];
     struct str pair;
@@ -149,7 +172,7 @@ static bool is_right(const struct auth *auth, struct str encoded)
         return false;
     pair.ptr = plain;
     colon = str_find(pair, ':');
-    is_ok = colon >= 0 && is_known(auth, str_sub(pair, 0, (size_t)colon),
+    is_ok = colon >= 0 && is_known(knowledge, str_sub(pair, 0, (size_t)colon),
                                    str_sub(pair, (size_t)colon + 1, pair.len));
     OPENSSL_cleanse(plain, pair.len);
     return is_ok;
@@ -173,23 +196,24 @@ static bool credentials_of(const struct http_head *request, struct str *ret_sche
 enum auth_verdict auth_check(struct auth *auth, const struct http_head *request,
                              enum permission permission, struct str peer, struct str *ret_principal)
 {
+    const struct knowledge *knowledge = atomic_load(&auth->knowledge);
     struct str scheme, value;
     int64_t now_ms;
 
     ASSERT(permission >= PERM_PUBLIC && permission < PERM_COUNT);
     *ret_principal = STR_NONE;
-    if (auth->is_open || permission == PERM_PUBLIC)
+    if (knowledge->is_open || permission == PERM_PUBLIC)
         return AUTH_OK;
     if (!credentials_of(request, &scheme, &value))
         return AUTH_NEEDED;
     now_ms = sys_monotonic_ms();
     if (throttle_is_closed(auth->throttle, peer, now_ms))
         return AUTH_THROTTLED;
-    if (!str_ieq(scheme, STR("Basic")) || !is_right(auth, value)) {
+    if (!str_ieq(scheme, STR("Basic")) || !is_right(knowledge, value)) {
         throttle_count_wrong(auth->throttle, peer, now_ms);
         return AUTH_NEEDED;
     }
     throttle_forgive(auth->throttle, peer);
-    *ret_principal = str_from(auth->user);
+    *ret_principal = str_from(knowledge->user);
     return AUTH_OK;
 }

@@ -1,5 +1,6 @@
 /* Who may do what: principals, permissions per route, HTTP basic authentication.
- * Any loop may ask: what it knows is immutable, only the count of wrong tries is shared. */
+ * Any loop may ask: what it knows is immutable and swapped as a whole, only the count of wrong
+ * tries is shared. */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
 
@@ -28,6 +29,9 @@ int auth_new_basic(const char *user_file, const char *password_file, struct auth
                    struct err *err);
 /* Everybody may do everything. */
 struct auth *auth_new_open(void);
+/* From now on `auth` judges as `fresh` would; what was counted of wrong tries stays. `fresh` has
+ * the former knowledge then: free it when every loop has passed a quiescent point. */
+void auth_swap(struct auth *auth, struct auth *fresh);
 void auth_free(struct auth *auth);
 
 enum auth_verdict {
@@ -36,7 +40,8 @@ enum auth_verdict {
     AUTH_DENIED /* 403 */,
     AUTH_THROTTLED /* 429 */
 };
-/* Judges the Authorization field. *ret_principal (name, may be NULL) is valid as long as `auth`.
+/* Judges the Authorization field. *ret_principal (name, may be NULL) is valid until the end of the
+ * loop's turn.
  * Both user and password are hashed and compared in constant time. `peer` throttles guessing: after
  * 20 wrong tries within a minute no credentials from that address are looked at until the minute
  * is over. A request without credentials is no try. */

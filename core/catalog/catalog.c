@@ -16,6 +16,9 @@ struct catalog *catalog_new(const struct catalog_config *config)
 
     catalog->config = *config;
     catalog->default_ns = str_dup(config->default_ns);
+    list_init(&catalog->wishes);
+    list_init(&catalog->held);
+    list_init(&catalog->staged);
     map_init(&catalog->creating);
     map_init(&catalog->tombstones);
     counters_init(catalog);
@@ -48,6 +51,7 @@ void catalog_free(struct catalog *catalog)
         fn_free(catalog->fns.items[i]);
     VEC_FREE(&catalog->fns);
     VEC_FREE(&catalog->providers);
+    catalog_unstage(catalog);
     map_free(&catalog->creating);
     tombstones_clear(catalog);
     namespaces_free(catalog);
@@ -276,7 +280,10 @@ uint64_t catalog_generation_next(struct catalog *catalog)
 static struct route_policy policy_of(const struct catalog *catalog, const struct catalog_fn *fn)
 {
     const struct fng_provider_ops *ops = instance_descriptor(fn->owner)->operations;
-    struct route_policy policy = {.can_wake = ops->activate != NULL};
+    struct route_policy policy = {.can_wake = ops->activate != NULL,
+                                  .timeout_ms = catalog->config.timeout_ms,
+                                  .stream_idle_ms = catalog->config.stream_idle_ms,
+                                  .parked_max = catalog->config.parked_max};
     uint64_t concurrency;
     int64_t timeout_ms;
 
@@ -289,6 +296,20 @@ static struct route_policy policy_of(const struct catalog *catalog, const struct
                    &concurrency))
         policy.concurrency_max = (unsigned)concurrency;
     return policy;
+}
+
+void catalog_configure(struct catalog *catalog, const struct catalog_config *config)
+{
+    catalog->config.is_strict = config->is_strict;
+    catalog->config.timeout_ms = config->timeout_ms;
+    catalog->config.stream_idle_ms = config->stream_idle_ms;
+    catalog->config.parked_max = config->parked_max;
+    for (size_t i = 0; i < catalog->fns.count; i++) {
+        struct catalog_fn *fn = catalog->fns.items[i];
+        struct route_policy policy = policy_of(catalog, fn);
+
+        route_fn_set_policy(catalog->config.routes, fn->route, &policy);
+    }
 }
 
 static struct catalog_fn *insert(struct catalog *catalog, struct instance *owner,
@@ -363,6 +384,13 @@ static void bury(struct catalog *catalog, struct str key, uint64_t generation)
         tombstones_clear(catalog);
     *stored = generation;
     mem_free(map_set(&catalog->tombstones, key, stored));
+}
+
+void catalog_unbury(struct catalog *catalog, struct str ns, struct str name)
+{
+    char key[KEY_MAX];
+
+    mem_free(map_remove(&catalog->tombstones, catalog_key(key, ns, name)));
 }
 
 void catalog_drop(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation)

@@ -34,6 +34,7 @@ struct catalog_provider {
     bool is_default;
     bool is_synced;   /* its first snapshot was committed */
     bool in_snapshot; /* between snapshot_begin and its end */
+    bool is_held;     /* wishes for its functions wait */
 };
 
 struct catalog_config {
@@ -42,10 +43,14 @@ struct catalog_config {
     struct str default_ns; /* openfaas-fn */
     bool is_strict;     /* a field the backend cannot honour is refused instead of warned about */
     int64_t timeout_ms; /* default exchange limit, bounds com.openfaas.timeout */
+    int64_t stream_idle_ms; /* as route_policy; 0: the proxy's */
+    unsigned parked_max;    /* likewise */
 };
 
 struct catalog *catalog_new(const struct catalog_config *config);
 void catalog_free(struct catalog *catalog);
+/* Replaces is_strict, timeout_ms, stream_idle_ms and parked_max of the configuration. */
+void catalog_configure(struct catalog *catalog, const struct catalog_config *config);
 /* Where records are kept; before catalog_load. */
 void catalog_set_store(struct catalog *catalog, struct instance *store);
 /* Reads namespaces and invocation counts from the store; `done` comes when they are there. Before
@@ -57,6 +62,31 @@ void catalog_save(struct catalog *catalog, plugin_done_f *done, void *arg);
 void catalog_add_provider(struct catalog *catalog, const struct catalog_provider *provider);
 /* on_synced runs each time a provider's first snapshot was committed. */
 void catalog_on_synced(struct catalog *catalog, void (*on_synced)(void *arg), void *arg);
+
+/* Changing providers while they serve (reload): hold those that will leave, wait until the catalog
+ * is quiet, stage the new ones, start them, and switch once they are synced. Or give up:
+ * catalog_unstage and catalog_resume. */
+
+/* Wishes for functions of the provider (deploy, remove, scale, wake) wait from now on. */
+void catalog_hold(struct catalog *catalog, struct instance *instance);
+/* No wish is under way at a provider that is held. on_quiet says when, until catalog_resume. */
+bool catalog_is_quiet(const struct catalog *catalog);
+void catalog_on_quiet(struct catalog *catalog, void (*on_quiet)(void *arg), void *arg);
+/* Wishes go on. */
+void catalog_resume(struct catalog *catalog);
+/* What the instance pushes is kept aside. Before it starts. */
+void catalog_stage(struct catalog *catalog, struct instance *instance);
+bool catalog_staged_are_synced(const struct catalog *catalog);
+void catalog_unstage(struct catalog *catalog);
+struct catalog_moves {
+    size_t kept, added, dropped; /* functions of the providers that came or went */
+};
+/* `providers` are all from now on, each known or staged before; their namespaces replace the former
+ * ones. What staged ones pushed is published, functions whose owner is not in the list and which
+ * nobody took over are dropped, deltas of the former owners are refused. Resumes. */
+void catalog_switch(struct catalog *catalog, const struct catalog_provider *providers, size_t count,
+                    struct catalog_moves *ret_moves);
+
 /* The sink to give to plugins_config. */
 struct provider_sink catalog_sink(struct catalog *catalog);
 struct str catalog_default_ns(const struct catalog *catalog);

@@ -2,6 +2,8 @@
 #ifndef CATALOG_INTERNAL_H
 #define CATALOG_INTERNAL_H
 
+#include "base/assert.h"
+#include "base/list.h"
 #include "base/map.h"
 #include "base/vec.h"
 #include "catalog/catalog.h"
@@ -19,6 +21,19 @@ struct namespace_record {
     struct pool pool;
 };
 
+/* A wish under way; it owns what it needs, as anything may change until the provider answers. */
+struct wish {
+    struct list node; /* catalog->wishes */
+    struct catalog *catalog;
+    struct instance *owner;
+    struct fn_spec *spec; /* deploy, scale, wake: the new one */
+    char *ns, *name;
+    uint64_t generation;
+    bool is_creating;
+    plugin_done_f *done;
+    void *arg;
+};
+
 struct catalog {
     struct catalog_config config;
     char *default_ns;
@@ -31,6 +46,11 @@ struct catalog {
     struct map creating;                       /* "ns/name" of deploys under way */
     struct map tombstones; /* "ns/name" -> generation of its removal: late deltas are refused */
     uint64_t generation;   /* newest one given out */
+    struct list wishes;    /* under way */
+    struct list held;      /* wishes that wait (hold.c) */
+    struct list staged;    /* providers that are not let in yet (staging.c) */
+    void (*on_quiet)(void *arg);
+    void *on_quiet_arg;
     struct counters *counters;
     struct observer observers[OBSERVERS_MAX];
     size_t observers_count;
@@ -52,6 +72,34 @@ bool catalog_name_is_valid(struct str name);
 struct catalog_provider *catalog_provider_of(struct catalog *catalog,
                                              const struct instance *instance);
 void catalog_set_warnings(struct catalog_fn *fn, const struct fng_str *warnings, size_t count);
+
+/* Forgets that the name was removed. */
+void catalog_unbury(struct catalog *catalog, struct str ns, struct str name);
+void catalog_set_endpoints(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation,
+                           const struct route_endpoint_spec *specs, size_t count);
+
+/* Providers that are not let in yet (staging.c): as the sink, but kept aside. */
+struct staged;
+struct staged *staged_of(struct catalog *catalog, const struct instance *instance);
+struct catalog_provider *staged_provider(struct staged *staged);
+void staged_begin(struct staged *staged);
+size_t staged_commit(struct staged *staged); /* returns the number of functions */
+int32_t staged_upsert(struct catalog *catalog, struct staged *staged, struct fn_spec *spec,
+                      struct str reason, const struct fng_str *warnings, size_t count);
+int32_t staged_remove(struct staged *staged, struct str ns, struct str name, uint64_t generation);
+int32_t staged_endpoints(struct staged *staged, struct str ns, struct str name, uint64_t generation,
+                         const struct route_endpoint_spec *endpoints, size_t count);
+
+/* Wishes that wait (hold.c). */
+bool hold_covers(const struct catalog *catalog, const struct instance *owner);
+void hold_wish_ended(struct catalog *catalog);
+void hold_deploy(struct catalog *catalog, enum catalog_deploy_mode mode,
+                 const struct fng_function *function, plugin_done_f *done, void *arg);
+void hold_remove(struct catalog *catalog, struct str ns, struct str name, plugin_done_f *done,
+                 void *arg);
+void hold_scale(struct catalog *catalog, struct str ns, struct str name, uint32_t replicas,
+                plugin_done_f *done, void *arg);
+void hold_wake(struct catalog *catalog, struct catalog_fn *fn);
 
 /* Counts that survive restarts (counters.c). */
 void counters_init(struct catalog *catalog);

@@ -4,18 +4,6 @@
 
 #include "base/log.h"
 
-/* A wish under way; it owns what it needs, as anything may change until the provider answers. */
-struct wish {
-    struct catalog *catalog;
-    struct instance *owner;
-    struct fn_spec *spec; /* deploy, scale, wake: the new one */
-    char *ns, *name;
-    uint64_t generation;
-    bool is_creating;
-    plugin_done_f *done;
-    void *arg;
-};
-
 static struct wish *wish_new(struct catalog *catalog, struct instance *owner, struct str ns,
                              struct str name, uint64_t generation, plugin_done_f *done, void *arg)
 {
@@ -28,17 +16,23 @@ static struct wish *wish_new(struct catalog *catalog, struct instance *owner, st
                           .generation = generation,
                           .done = done,
                           .arg = arg};
+    list_init(&wish->node);
+    list_push(&catalog->wishes, &wish->node);
     return wish;
 }
 
 static void wish_end(struct wish *wish, const struct plugin_result *result)
 {
+    struct catalog *catalog = wish->catalog;
+
+    list_remove(&wish->node);
     if (wish->done)
         wish->done(wish->arg, result);
     fn_spec_unref(wish->spec);
     mem_free(wish->ns);
     mem_free(wish->name);
     mem_free(wish);
+    hold_wish_ended(catalog);
 }
 
 static struct catalog_fn *wish_fn(const struct wish *wish)
@@ -186,6 +180,10 @@ void catalog_deploy(struct catalog *catalog, enum catalog_deploy_mode mode,
         catalog_answer(catalog, done, arg, FNG_E_INVALID, "namespace", "%s", err.text);
         return;
     }
+    if (hold_covers(catalog, owner)) {
+        hold_deploy(catalog, mode, function, done, arg);
+        return;
+    }
     if (catalog->config.is_strict && unsupported_field(owner, function)) {
         const char *field = unsupported_field(owner, function);
 
@@ -245,6 +243,10 @@ void catalog_remove(struct catalog *catalog, struct str ns, struct str name, plu
         answer_unknown(catalog, ns, name, done, arg);
         return;
     }
+    if (hold_covers(catalog, fn->owner)) {
+        hold_remove(catalog, ns, name, done, arg);
+        return;
+    }
     generation = catalog_generation_next(catalog);
     provider_remove(fn->owner, ns, name, generation, 0, on_removed,
                     wish_new(catalog, fn->owner, ns, name, generation, done, arg));
@@ -269,6 +271,10 @@ void catalog_scale(struct catalog *catalog, struct str ns, struct str name, uint
 
     if (!fn) {
         answer_unknown(catalog, ns, name, done, arg);
+        return;
+    }
+    if (hold_covers(catalog, fn->owner)) {
+        hold_scale(catalog, ns, name, replicas, done, arg);
         return;
     }
     wish = wish_new(catalog, fn->owner, ns, name, catalog_generation_next(catalog), done, arg);
@@ -301,6 +307,10 @@ void catalog_wake(struct catalog *catalog, struct catalog_fn *fn)
     /* Once replicas are wanted the provider starts them, whatever it takes. */
     if (fn->is_waking || spec->replicas > 0)
         return;
+    if (hold_covers(catalog, fn->owner)) {
+        hold_wake(catalog, fn);
+        return;
+    }
     fn->is_waking = true;
     wish = wish_new(catalog, fn->owner, str_of(spec->ns), str_of(spec->name),
                     catalog_generation_next(catalog), NULL, NULL);

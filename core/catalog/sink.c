@@ -6,39 +6,60 @@
 
 #include <stdlib.h>
 
+/* The provider that pushes, let in or staged; NULL when another one has taken its place. */
+static struct catalog_provider *pusher(struct catalog *catalog, const struct instance *from)
+{
+    struct staged *staged = staged_of(catalog, from);
+
+    return staged ? staged_provider(staged) : catalog_provider_of(catalog, from);
+}
+
 static int32_t on_snapshot_begin(void *arg, struct instance *from)
 {
     struct catalog *catalog = arg;
-    struct catalog_provider *provider = catalog_provider_of(catalog, from);
+    struct catalog_provider *provider = pusher(catalog, from);
+    struct staged *staged = staged_of(catalog, from);
 
     if (!provider)
-        return FNG_E_INVALID;
+        return FNG_E_CONFLICT;
     provider->in_snapshot = true;
+    if (staged)
+        staged_begin(staged);
     for (size_t i = 0; i < catalog->fns.count; i++)
         if (catalog->fns.items[i]->owner == from)
             catalog->fns.items[i]->is_seen = false;
     return FNG_OK;
 }
 
-static int32_t on_snapshot_commit(void *arg, struct instance *from)
+static void drop_unseen(struct catalog *catalog, const struct instance *from)
 {
-    struct catalog *catalog = arg;
-    struct catalog_provider *provider = catalog_provider_of(catalog, from);
-
-    if (!provider || !provider->in_snapshot)
-        return FNG_E_INVALID;
     for (size_t i = catalog->fns.count; i > 0; i--) {
         struct catalog_fn *fn = catalog->fns.items[i - 1];
 
         if (fn->owner == from && !fn->is_seen)
             catalog_drop(catalog, fn, fn_spec_get(fn->spec)->generation);
     }
+}
+
+static int32_t on_snapshot_commit(void *arg, struct instance *from)
+{
+    struct catalog *catalog = arg;
+    struct catalog_provider *provider = pusher(catalog, from);
+    struct staged *staged = staged_of(catalog, from);
+    size_t count;
+
+    if (!provider)
+        return FNG_E_CONFLICT;
+    if (!provider->in_snapshot)
+        return FNG_E_INVALID;
+    drop_unseen(catalog, from);
+    count = staged ? staged_commit(staged) : catalog->fns.count;
     provider->in_snapshot = false;
     if (provider->is_synced)
         return FNG_OK;
     provider->is_synced = true;
     log_info("catalog", "%s: in step with its backend, %zu functions in all", instance_name(from),
-             catalog->fns.count);
+             count);
     if (catalog->on_synced)
         catalog->on_synced(catalog->on_synced_arg);
     return FNG_OK;
@@ -46,9 +67,11 @@ static int32_t on_snapshot_commit(void *arg, struct instance *from)
 
 static int32_t on_snapshot_abort(void *arg, struct instance *from)
 {
-    struct catalog_provider *provider = catalog_provider_of(arg, from);
+    struct catalog_provider *provider = pusher(arg, from);
 
-    if (!provider || !provider->in_snapshot)
+    if (!provider)
+        return FNG_E_CONFLICT;
+    if (!provider->in_snapshot)
         return FNG_E_INVALID;
     provider->in_snapshot = false;
     return FNG_OK;
@@ -71,10 +94,15 @@ static int32_t on_fn_upsert(void *arg, struct instance *from, struct fn_spec *sp
     struct catalog *catalog = arg;
     const struct fng_function *function = fn_spec_get(spec);
     struct catalog_fn *fn = catalog_find(catalog, str_of(function->ns), str_of(function->name));
+    struct staged *staged = staged_of(catalog, from);
 
+    if (!pusher(catalog, from))
+        return FNG_E_CONFLICT;
     if (!catalog_name_is_valid(str_of(function->name)) ||
         !catalog_name_is_valid(str_of(function->ns)))
         return FNG_E_INVALID;
+    if (staged)
+        return staged_upsert(catalog, staged, spec, reason, warnings, warnings_count);
     if (is_buried(catalog, function))
         return FNG_E_CONFLICT;
     if (fn && (fn->owner != from || function->generation < fn_spec_get(fn->spec)->generation))
@@ -91,7 +119,12 @@ static int32_t on_fn_remove(void *arg, struct instance *from, struct str ns, str
 {
     struct catalog *catalog = arg;
     struct catalog_fn *fn = catalog_find(catalog, ns, name);
+    struct staged *staged = staged_of(catalog, from);
 
+    if (!pusher(catalog, from))
+        return FNG_E_CONFLICT;
+    if (staged)
+        return staged_remove(staged, ns, name, generation);
     if (!fn || fn->owner != from)
         return FNG_E_NOT_FOUND;
     if (generation < fn_spec_get(fn->spec)->generation)
@@ -118,14 +151,27 @@ static bool endpoint_convert(const struct fng_endpoint *from, uint32_t provider,
     return addr_parse(str_of(from->address), &ret->addr, NULL) == 0;
 }
 
-static void count_states(struct catalog_fn *fn, const struct fng_endpoint *endpoints, size_t count)
+static void count_states(struct catalog_fn *fn, const struct route_endpoint_spec *specs,
+                         size_t count)
 {
     fn->ready = fn->starting = fn->draining = 0;
     for (size_t i = 0; i < count; i++) {
-        fn->starting += endpoints[i].state == FNG_ENDPOINT_STARTING;
-        fn->ready += endpoints[i].state == FNG_ENDPOINT_READY;
-        fn->draining += endpoints[i].state == FNG_ENDPOINT_DRAINING;
+        fn->starting += specs[i].state == ROUTE_STARTING;
+        fn->ready += specs[i].state == ROUTE_READY;
+        fn->draining += specs[i].state == ROUTE_DRAINING;
     }
+}
+
+void catalog_set_endpoints(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation,
+                           const struct route_endpoint_spec *specs, size_t count)
+{
+    unsigned ready_before = fn->ready;
+
+    count_states(fn, specs, count);
+    if (fn->ready > ready_before)
+        fn->ready_at_ms = loop_now_ms(catalog->config.control);
+    route_fn_set_endpoints(catalog->config.routes, fn->route, generation, specs, count);
+    catalog_tell(catalog, fn, false);
 }
 
 static int32_t on_endpoints_set(void *arg, struct instance *from, struct str ns, struct str name,
@@ -134,24 +180,21 @@ static int32_t on_endpoints_set(void *arg, struct instance *from, struct str ns,
 {
     struct catalog *catalog = arg;
     struct catalog_fn *fn = catalog_find(catalog, ns, name);
-    AUTO_FREE struct route_endpoint_spec *specs = NULL;
-    unsigned ready_before;
+    struct staged *staged = staged_of(catalog, from);
+    AUTO_FREE struct route_endpoint_spec *specs = xcalloc(count + 1, sizeof(*specs));
 
-    if (!fn || fn->owner != from)
-        return FNG_E_NOT_FOUND;
-    if (generation < fn_spec_get(fn->spec)->generation)
+    if (!pusher(catalog, from))
         return FNG_E_CONFLICT;
-    specs = xcalloc(count + 1, sizeof(*specs));
+    if (!staged && (!fn || fn->owner != from))
+        return FNG_E_NOT_FOUND;
+    if (!staged && generation < fn_spec_get(fn->spec)->generation)
+        return FNG_E_CONFLICT;
     for (size_t i = 0; i < count; i++)
         if (!endpoint_convert(&endpoints[i], instance_index(from), &specs[i]))
             return FNG_E_INVALID;
-
-    ready_before = fn->ready;
-    count_states(fn, endpoints, count);
-    if (fn->ready > ready_before)
-        fn->ready_at_ms = loop_now_ms(catalog->config.control);
-    route_fn_set_endpoints(catalog->config.routes, fn->route, generation, specs, count);
-    catalog_tell(catalog, fn, false);
+    if (staged)
+        return staged_endpoints(staged, ns, name, generation, specs, count);
+    catalog_set_endpoints(catalog, fn, generation, specs, count);
     return FNG_OK;
 }
 

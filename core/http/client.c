@@ -683,6 +683,11 @@ struct client *client_new(struct loop *loop, const struct client_config *config)
     return client;
 }
 
+void client_configure(struct client *client, const struct client_config *config)
+{
+    client->config = *config;
+}
+
 void client_free(struct client *client)
 {
     if (!client)

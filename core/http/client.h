@@ -60,6 +60,8 @@ struct client_stats {
 };
 
 struct client *client_new(struct loop *loop, const struct client_config *config);
+/* Replaces times and limits; what is under way keeps what it began with. */
+void client_configure(struct client *client, const struct client_config *config);
 void client_free(struct client *client); /* active calls are cancelled */
 void client_stats(const struct client *client, struct client_stats *ret);
 

@@ -24,6 +24,7 @@ const struct server_config server_config_default = {
 
 struct server_listener {
     struct list node;
+    int fd; /* the listener's */
     struct listener *listener;
 };
 
@@ -127,10 +128,34 @@ int server_listen(struct server *server, int fd)
         mem_free(sl);
         return -ENOMEM;
     }
+    sl->fd = fd;
     list_push(&server->listeners, &sl->node);
     if (server->is_paused)
         listener_pause(sl->listener);
     return 0;
+}
+
+void server_unlisten(struct server *server, int fd)
+{
+    LIST_FOR_EACH_SAFE(node, after, &server->listeners)
+    {
+        struct server_listener *sl = CONTAINER_OF(node, struct server_listener, node);
+
+        if (sl->fd != fd)
+            continue;
+        list_remove(node);
+        listener_free(sl->listener);
+        mem_free(sl);
+    }
+}
+
+void server_configure(struct server *server, const struct server_config *config)
+{
+    struct tls_context *tls = server->config.tls;
+
+    server->config = *config;
+    server->config.tls = tls;
+    server_balance(server);
 }
 
 void server_set_tls(struct server *server, struct tls_context *tls)

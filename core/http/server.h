@@ -31,6 +31,10 @@ struct server *server_new(struct loop *loop, const struct server_config *config,
                           void (*on_request)(void *arg, struct stream *s), void *arg);
 /* Adds a listening socket, which the server owns from now on. May be called several times. */
 int server_listen(struct server *server, int fd);
+/* Closes one of them, by its descriptor; connections that it accepted stay. */
+void server_unlisten(struct server *server, int fd);
+/* Replaces times and limits, but not TLS; what is under way keeps what it began with. */
+void server_configure(struct server *server, const struct server_config *config);
 /* Replaces the TLS context for new connections (reload). */
 void server_set_tls(struct server *server, struct tls_context *tls);
 /* Stops accepting (the listening sockets are closed, or only paused when `keep_listeners`), closes

@@ -161,7 +161,9 @@ static bool name_is_taken(const struct plugins *plugins, const char *name)
 {
     LIST_FOR_EACH(it, &plugins->instances)
     {
-        if (!strcmp(CONTAINER_OF(it, struct instance, node)->name, name))
+        const struct instance *other = CONTAINER_OF(it, struct instance, node);
+
+        if (!strcmp(other->name, name) && !other->has_given_name && other->stop_phase != STOP_DONE)
             return true;
     }
     return false;

@@ -244,6 +244,7 @@ struct instance {
     struct plugin *plugin;
     uint32_t index;
     char *name, *state_dir;
+    bool has_given_name; /* a successor is being made, which gets the same name */
     void *self;
     struct fng_host host;
     struct pool pool; /* configured strings */

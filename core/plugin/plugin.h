@@ -72,6 +72,12 @@ void plugins_free(struct plugins *plugins);
 struct instance *instance_new(struct plugins *plugins, struct plugin *plugin, const char *name,
                               const struct conf_doc *doc, const struct conf_node *map, int line,
                               struct conf_report *report);
+/* Likewise, for an instance that will take the place of `predecessor` and starts beside it: it has
+ * its name and folder and, when the plugin is the same, its index, so that endpoints with the same
+ * id go on as the same ones. */
+struct instance *instance_new_successor(struct instance *predecessor, struct plugin *plugin,
+                                        const struct conf_doc *doc, const struct conf_node *map,
+                                        int line, struct conf_report *report);
 /* Before it was started, or after it has stopped. */
 void instance_free(struct instance *instance);
 /* The store that the instance's kv services use; before start. */
@@ -109,7 +115,8 @@ const struct fng_plugin *instance_descriptor(const struct instance *instance);
 enum instance_state instance_state(const struct instance *instance);
 /* FNG_HEALTH_* and why, as the plugin last said. */
 uint32_t instance_health(const struct instance *instance, struct str *ret_why);
-uint32_t instance_index(const struct instance *instance); /* small number, unique in `plugins` */
+/* Small number, unique in `plugins` but for successors. */
+uint32_t instance_index(const struct instance *instance);
 void instance_set_user(struct instance *instance, void *user);
 void *instance_user(const struct instance *instance);
 

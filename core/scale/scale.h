@@ -20,6 +20,8 @@ struct scale_config {
 };
 
 struct scale *scale_new(const struct scale_config *config);
+/* Replaces what holds where the label names no duration. */
+void scale_set_zero_duration(struct scale *scale, int64_t duration_ms);
 /* Before the catalog is freed. */
 void scale_free(struct scale *scale);
 

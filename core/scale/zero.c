@@ -185,6 +185,20 @@ struct scale *scale_new(const struct scale_config *config)
     return scale;
 }
 
+void scale_set_zero_duration(struct scale *scale, int64_t duration_ms)
+{
+    scale->config.zero_duration_ms = duration_ms;
+    LIST_FOR_EACH_SAFE(node, after, &scale->zeros)
+    {
+        struct zero *zero = CONTAINER_OF(node, struct zero, node);
+
+        if (!zero->fn || zero->phase != ZERO_WATCHING)
+            continue;
+        on_change(scale, zero->fn, false);
+        watch_again(zero, 0); /* looks how long it has been idle */
+    }
+}
+
 void scale_free(struct scale *scale)
 {
     if (!scale)
