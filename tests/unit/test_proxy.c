@@ -184,6 +184,23 @@ static void a_silent_stream_ends_at_its_idle_limit(void **state)
     assert_string_equal(world->fault, "timeout");
 }
 
+static void a_tunnel_goes_on_when_the_function_has_finished(void **state)
+{
+    struct world *world = *state;
+    char got[4096] = "", byte;
+    int fd = client_connect(world);
+
+    client_say(fd, "GET /function/f/farewell HTTP/1.1\r\nHost: gw\r\nConnection: Upgrade\r\n"
+                   "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                   "Sec-WebSocket-Version: 13\r\n\r\n");
+    client_expect(fd, got, sizeof(got), "farewell");
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    client_say(fd, "so long");
+    wait_for(&world->upstream.gone);
+    close(fd);
+    wait_record(world, "function", "");
+}
+
 static void a_websocket_becomes_a_tunnel(void **state)
 {
     struct world *world = *state;
@@ -350,6 +367,7 @@ int main(void)
         TEST(an_event_goes_out_before_the_next_one_comes),
         TEST(a_stream_outlives_the_deadline),
         TEST(a_silent_stream_ends_at_its_idle_limit),
+        TEST(a_tunnel_goes_on_when_the_function_has_finished),
         TEST(a_websocket_becomes_a_tunnel),
         TEST(a_slow_client_holds_the_function_back_and_gets_all),
         TEST(a_slow_function_holds_the_client_back_and_gets_all),

@@ -9,6 +9,48 @@
 
 #include "unit/test_proxy_functions.h"
 
+/* ---- The seam: endpoints that go while a connection to them is made ---- */
+
+static _Atomic(struct world *) meddled;
+
+static int meddling_connect(int fd, const struct sockaddr *addr, socklen_t len)
+{
+    struct world *world = atomic_exchange(&meddled, NULL);
+
+    if (world)
+        set_apply(world, &(struct set){.count = 0});
+    return connect(fd, addr, len);
+}
+
+/* ---- Requests that wait ---- */
+
+struct asked {
+    struct world *world;
+    pthread_t thread;
+    const char *path;
+    struct answer answer;
+};
+
+static void *ask_thread(void *arg)
+{
+    struct asked *asked = arg;
+
+    asked->answer = ask_body(asked->world, "POST", asked->path, "", "a body to keep", 14);
+    return NULL;
+}
+
+static void ask_begin(struct asked *asked, struct world *world, const char *path)
+{
+    *asked = (struct asked){.world = world, .path = path};
+    assert_int_equal(pthread_create(&asked->thread, NULL, ask_thread, asked), 0);
+}
+
+static struct answer ask_end(struct asked *asked)
+{
+    pthread_join(asked->thread, NULL);
+    return asked->answer;
+}
+
 /* ---- Functions that fail ---- */
 
 static struct addr dead_addr(void)
@@ -31,6 +73,23 @@ static void a_refused_connection_is_tried_at_another_endpoint(void **state)
     on_loop(world, set_apply, &set);
     for (int i = 0; i < 20; i++)
         check(ask_body(world, "POST", "/function/f/echo", "", "precious", 8), 200, "precious");
+}
+
+static void a_request_whose_endpoint_is_gone_waits_for_another(void **state)
+{
+    struct world *world = *state;
+    struct addr dead = dead_addr();
+    struct asked asked;
+
+    policy_set(world, (struct route_policy){.can_wake = true});
+    serve_at(world, &dead, ROUTE_READY, 0);
+    meddled = world;
+    ask_begin(&asked, world, "/function/f/echo");
+    wait_for(&world->wanted);
+    serve_at(world, &world->upstream.addr, ROUTE_READY, 0);
+    check(ask_end(&asked), 200, "a body to keep");
+    wait_record(world, "function", "");
+    assert_int_equal(world->attempts, 2);
 }
 
 static void a_lone_endpoint_that_refuses_is_a_502(void **state)
@@ -116,33 +175,6 @@ static void a_client_that_hangs_up_takes_its_call_along(void **state)
 }
 
 /* ---- From zero ---- */
-
-struct asked {
-    struct world *world;
-    pthread_t thread;
-    const char *method, *path;
-    struct answer answer;
-};
-
-static void *ask_thread(void *arg)
-{
-    struct asked *asked = arg;
-
-    asked->answer = ask(asked->world, asked->method, asked->path);
-    return NULL;
-}
-
-static void ask_begin(struct asked *asked, struct world *world, const char *path)
-{
-    *asked = (struct asked){.world = world, .method = "POST", .path = path};
-    assert_int_equal(pthread_create(&asked->thread, NULL, ask_thread, asked), 0);
-}
-
-static struct answer ask_end(struct asked *asked)
-{
-    pthread_join(asked->thread, NULL);
-    return asked->answer;
-}
 
 static void a_request_waits_for_the_function_to_start(void **state)
 {
@@ -383,6 +415,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_refused_connection_is_tried_at_another_endpoint),
+        TEST(a_request_whose_endpoint_is_gone_waits_for_another),
         TEST(a_lone_endpoint_that_refuses_is_a_502),
         TEST(a_get_on_a_stale_connection_is_repeated_a_post_is_not),
         TEST(a_body_too_large_to_keep_is_not_repeated),
@@ -403,5 +436,6 @@ int main(void)
         TEST(every_request_of_a_function_is_counted_once),
     };
 
+    sys.connect = meddling_connect;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,6 +85,21 @@ static inline bool tunnel(struct peer *peer)
     return false;
 }
 
+/* A tunnel whose function finishes first and then hears the client out. */
+static inline bool bid_farewell(struct peer *peer)
+{
+    peer_say(peer, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+                   "Upgrade: websocket\r\n\r\nfarewell");
+    shutdown(peer->fd, SHUT_WR);
+    while (!memmem(peer->buffer, peer->used, "so long", 7)) {
+        if (!peer_more(peer))
+            return false;
+    }
+    sem_post(&peer->upstream->gone);
+    peer_wait_gone(peer);
+    return false;
+}
+
 static inline bool stream_events(struct peer *peer)
 {
     peer_say(peer, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -154,11 +169,12 @@ static inline bool script(struct peer *peer)
     static const struct {
         const char *path;
         bool (*run)(struct peer *peer);
-    } scripts[] = {{"/echo", echo_body},     {"/ok", say_ok},
-                   {"/early", refuse_early}, {"/tunnel", tunnel},
-                   {"/sse", stream_events},  {"/chunks", take_chunks},
-                   {"/silent", stay_silent}, {"/once", die_when_reused},
-                   {"/pour", pour},          {"/late", read_late}};
+    } scripts[] = {{"/echo", echo_body},        {"/ok", say_ok},
+                   {"/early", refuse_early},    {"/tunnel", tunnel},
+                   {"/farewell", bid_farewell}, {"/sse", stream_events},
+                   {"/chunks", take_chunks},    {"/silent", stay_silent},
+                   {"/once", die_when_reused},  {"/pour", pour},
+                   {"/late", read_late}};
     static const struct {
         const char *path, *text;
     } texts[] = {

@@ -265,6 +265,39 @@ static void forwarded_fields_are_the_peers_unless_it_is_trusted(void **state)
     assert_field(&f->out, "X-Forwarded-Proto", "https");
 }
 
+static void peers_of_every_kind_can_be_trusted(void **state)
+{
+    static const struct {
+        const char *trusted, *peer;
+        bool is_trusted;
+    } cases[] = {{"[2001:db8::1]:1", "[2001:db8::1]:2", true},
+                 {"[2001:db8::1]:1", "[2001:db8::2]:1", false},
+                 {"192.0.2.7:1", "[2001:db8::1]:1", false},
+                 {"unix:/run/a.sock", "unix:/run/b.sock", true}};
+    struct fixture *f = *state;
+    struct addr trusted;
+
+    add(f, "X-Forwarded-Proto", "https");
+    f->proxy.config.trusted = &trusted;
+    f->proxy.config.trusted_count = 1;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(addr_parse(str_from(cases[i].trusted), &trusted, NULL), 0);
+        assert_int_equal(addr_parse(str_from(cases[i].peer), &f->stream.peer, NULL), 0);
+        make(f);
+        assert_field(&f->out, "X-Forwarded-Proto", cases[i].is_trusted ? "https" : "http");
+    }
+}
+
+static void a_call_from_inside_keeps_what_it_says_of_its_origin(void **state)
+{
+    struct fixture *f = *state;
+
+    f->stream.is_internal = true;
+    add(f, "X-Forwarded-For", "198.51.100.1");
+    make(f);
+    assert_field(&f->out, "X-Forwarded-For", "198.51.100.1");
+}
+
 static int64_t fake_ns;
 
 static int64_t fake_monotonic_ns(void)
@@ -438,6 +471,8 @@ int main(void)
         TEST(a_call_id_is_kept_when_it_is_one),
         TEST(start_time_is_ours_once),
         TEST(forwarded_fields_are_the_peers_unless_it_is_trusted),
+        TEST(peers_of_every_kind_can_be_trusted),
+        TEST(a_call_from_inside_keeps_what_it_says_of_its_origin),
         TEST(timeout_says_what_is_left),
         TEST(a_trace_is_continued_or_begun),
         TEST(the_client_gets_the_functions_fields_and_ours_once),

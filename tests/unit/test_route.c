@@ -270,6 +270,40 @@ static void an_id_named_twice_is_one_endpoint(void **state)
     assert_int_equal(world->released, 2);
 }
 
+static void on_held(void *arg, struct route_fn *fn)
+{
+    struct world *world = arg;
+
+    assert_true(route_fn_is_held(fn));
+    world->held++;
+}
+
+/* Whether anything is lost or freed twice is the address sanitizer's to say. */
+static void a_table_is_freed_whatever_is_under_way(void **state)
+{
+    struct world *world = *state;
+    struct route_fn *fn = fn_put(world, "f"), *gone = fn_put(world, "gone");
+    struct route_endpoint_spec specs[] = {spec(1, ROUTE_READY), spec(2, ROUTE_READY),
+                                          spec(3, ROUTE_READY)};
+    struct route_endpoint *ep;
+
+    route_fn_set_endpoints(world->table, gone, 1, specs, 3);
+    assert_true(route_fn_enter(gone, 0));
+    route_fn_drop(world->table, gone);
+    settle(world);
+    route_fn_set_endpoints(world->table, fn, 1, specs, 3);
+    ep = route_pick(fn, 0, NULL);
+    route_fn_set_endpoints(world->table, fn, 2, NULL, 0);
+    settle(world);
+    endpoint_release(ep, 0); /* its message is never run */
+    route_fn_set_endpoints(world->table, fn, 3, specs, 1);
+    specs[0].state = ROUTE_DRAINING;
+    route_fn_set_endpoints(world->table, fn, 4, specs, 2);
+    route_fn_hold(world->table, fn, on_held, world);
+    route_fn_set_reason(world->table, fn, STR("why"));
+    route_fn_drop(world->table, fn_put(world, "late"));
+}
+
 static void a_failing_endpoint_is_left_out_for_a_while_and_forgiven(void **state)
 {
     struct world *world = *state;
@@ -452,14 +486,6 @@ static void a_dropped_function_wakes_its_waiters_and_waits_for_them(void **state
     settle(world);
 }
 
-static void on_held(void *arg, struct route_fn *fn)
-{
-    struct world *world = arg;
-
-    assert_true(route_fn_is_held(fn));
-    world->held++;
-}
-
 static void a_held_function_parks_until_the_hold_is_lifted(void **state)
 {
     struct world *world = *state;
@@ -575,6 +601,7 @@ int main(void)
         TEST(what_drains_may_come_back_before_its_release),
         TEST(an_address_may_change_until_requests_have_seen_it),
         TEST(an_id_named_twice_is_one_endpoint),
+        TEST(a_table_is_freed_whatever_is_under_way),
         TEST(a_failing_endpoint_is_left_out_for_a_while_and_forgiven),
         TEST(permits_bound_endpoints_and_functions),
         TEST(a_limit_that_is_lifted_leaves_no_count_behind),
