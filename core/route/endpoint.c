@@ -55,25 +55,52 @@ static struct route_endpoint *endpoint_new(struct route_fn *fn,
     return ep;
 }
 
-/* The endpoint of `old` that `spec` is about, or a new one. An address may still change as long as
- * no request can have seen it; afterwards a new object takes the place. */
-static struct route_endpoint *endpoint_for(struct route_fn *fn, struct endpoint_set *old,
-                                           const struct route_endpoint_spec *spec)
+/* True while it is out of every set with its release still to come. */
+static bool is_outside(const struct route_endpoint *ep)
+{
+    return !ep->is_in_set && !ep->is_released && list_is_linked(&ep->node);
+}
+
+static bool is_about(const struct route_endpoint *ep, const struct route_endpoint_spec *spec)
+{
+    return ep->id == spec->id && ep->provider == spec->provider && !ep->is_replaced;
+}
+
+/* The endpoint that `spec` is about: in the former set, or out of it with requests left. */
+static struct route_endpoint *endpoint_find(struct route_fn *fn, const struct endpoint_set *old,
+                                            const struct route_endpoint_spec *spec)
 {
     for (uint32_t i = 0; i < old->count; i++) {
-        struct route_endpoint *ep = old->items[i];
-
-        if (ep->id != spec->id || ep->provider != spec->provider || ep->is_replaced)
-            continue;
-        if (addr_eq(&ep->addr, &spec->addr))
-            return ep;
-        if (!ep->was_ready) {
-            ep->addr = spec->addr;
-            return ep;
-        }
-        ep->is_replaced = true;
-        break;
+        if (is_about(old->items[i], spec))
+            return old->items[i];
     }
+    if (fn->outside == 0) /* the list holds those of all functions */
+        return NULL;
+    LIST_FOR_EACH(node, &fn->table->leaving)
+    {
+        struct route_endpoint *ep = CONTAINER_OF(node, struct route_endpoint, node);
+
+        if (ep->fn == fn && is_about(ep, spec))
+            return ep;
+    }
+    return NULL;
+}
+
+/* An address may still change as long as no request can have seen it; afterwards a new object takes
+ * the place and the former one goes without a word: the id is released with the new one. */
+static struct route_endpoint *endpoint_for(struct route_fn *fn, const struct endpoint_set *old,
+                                           const struct route_endpoint_spec *spec)
+{
+    struct route_endpoint *ep = endpoint_find(fn, old, spec);
+
+    if (ep && addr_eq(&ep->addr, &spec->addr))
+        return ep;
+    if (ep && !ep->was_ready) {
+        ep->addr = spec->addr;
+        return ep;
+    }
+    if (ep)
+        ep->is_replaced = true;
     return endpoint_new(fn, spec);
 }
 
@@ -87,7 +114,7 @@ static bool is_named_before(const struct route_endpoint_spec *specs, size_t i)
     return false;
 }
 
-static struct endpoint_set *set_build(struct route_fn *fn, struct endpoint_set *old,
+static struct endpoint_set *set_build(struct route_fn *fn, const struct endpoint_set *old,
                                       uint64_t generation, const struct route_endpoint_spec *specs,
                                       size_t count)
 {
@@ -100,6 +127,7 @@ static struct endpoint_set *set_build(struct route_fn *fn, struct endpoint_set *
         if (is_named_before(specs, i))
             continue;
         ep = endpoint_for(fn, old, &specs[i]);
+        fn->outside -= is_outside(ep);
         ep->is_marked = true;
         ep->is_in_set = true;
         ep->generation = generation;
@@ -191,6 +219,7 @@ static bool endpoint_is_done(const struct route_table *table, const struct route
 
 static void endpoint_done(struct route_table *table, struct route_endpoint *ep)
 {
+    ep->fn->outside -= !ep->is_in_set;
     ep->is_released = true;
     list_remove(&ep->node);
     if (!ep->is_replaced)
@@ -244,6 +273,7 @@ static void set_retire(struct route_table *table, struct endpoint_set *old)
             continue;
         old->items[i]->is_in_set = false;
         endpoint_leave(table, old->items[i]);
+        old->items[i]->fn->outside += is_outside(old->items[i]);
     }
     grace_wait(table, &old->grace, grace_free);
 }

@@ -147,7 +147,7 @@ void fn_free(struct route_fn *fn)
 struct hold {
     struct grace grace;
     struct route_fn *fn;
-    uint64_t seq;
+    uint32_t seq;
     void (*on_held)(void *arg, struct route_fn *fn);
     void *arg;
 };

@@ -114,7 +114,8 @@ struct route_fn {
     void *user;
     uint64_t hash;
     uint64_t hold_seq;
-    const char *key; /* name NUL ns NUL */
+    const char *key;  /* name NUL ns NUL */
+    uint32_t outside; /* endpoints that left the set and are not released yet */
     uint8_t name_len, ns_len;
     bool is_quiesced; /* dropped, and no loop can enter it any more */
     _Atomic uint32_t flags;

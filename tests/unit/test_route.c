@@ -228,6 +228,30 @@ static void what_drains_may_come_back_before_its_release(void **state)
     assert_int_equal(route_ready_count(fn), 0);
 }
 
+static void an_endpoint_in_use_may_come_back_into_the_set(void **state)
+{
+    struct world *world = *state;
+    struct route_fn *fn = fn_put(world, "f");
+    struct route_endpoint_spec one = spec(1, ROUTE_READY);
+    struct route_endpoint *ep, *again;
+
+    route_fn_set_endpoints(world->table, fn, 1, &one, 1);
+    ep = route_pick(fn, 0, NULL);
+    route_fn_set_endpoints(world->table, fn, 2, NULL, 0);
+    settle(world);
+    route_fn_set_endpoints(world->table, fn, 3, &one, 1);
+    again = route_pick(fn, 0, NULL);
+    assert_ptr_equal(again, ep);
+    endpoint_release(ep, 0);
+    endpoint_release(again, 0);
+    settle(world);
+    assert_int_equal(world->released, 0);
+    route_fn_set_endpoints(world->table, fn, 4, NULL, 0);
+    settle(world);
+    assert_int_equal(world->released, 1);
+    assert_int_equal(world->released_generation, 3);
+}
+
 static void an_address_may_change_until_requests_have_seen_it(void **state)
 {
     struct world *world = *state;
@@ -599,6 +623,7 @@ int main(void)
         TEST(the_less_loaded_of_two_is_picked),
         TEST(an_endpoint_in_use_is_released_once_when_its_last_request_ends),
         TEST(what_drains_may_come_back_before_its_release),
+        TEST(an_endpoint_in_use_may_come_back_into_the_set),
         TEST(an_address_may_change_until_requests_have_seen_it),
         TEST(an_id_named_twice_is_one_endpoint),
         TEST(a_table_is_freed_whatever_is_under_way),
