@@ -35,7 +35,8 @@ void case_set_outcome_fd(int fd)
 }
 
 /* The first thread to come here decides. */
-static void send_outcome(char kind, const char *format, va_list args)
+static void __attribute__((format(printf, 2, 0)))
+send_outcome(char kind, const char *format, va_list args)
 {
     char text[1024];
     int len;
@@ -198,10 +199,16 @@ static void kill_leftovers(void)
         line[len] = 0;
         if (len == 0)
             return;
-        for (char *at = line, *end; strtol(at, &end, 10) > 0; at = end)
-            kill((pid_t)strtol(at, NULL, 10), SIGKILL);
-        /* One at a time: the death of a supervisor makes its children ours, not killed yet. */
-        waitpid(-1, NULL, 0);
+        /* Each by its number: children of theirs come to us meanwhile, and are in the next list. */
+        for (char *at = line, *end; strtol(at, &end, 10) > 0; at = end) {
+            pid_t child = (pid_t)strtol(at, NULL, 10);
+
+            /* Not one that is no child of ours, should the list have been cut inside a number. */
+            if (waitpid(child, NULL, WNOHANG) != 0)
+                continue;
+            kill(child, SIGKILL);
+            waitpid(child, NULL, 0);
+        }
     }
 }
 
