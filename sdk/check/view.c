@@ -170,6 +170,14 @@ static bool is_address(struct fng_str address)
     return false;
 }
 
+/* The same replica, listed again on its way out, when its function was removed and deployed anew.
+ */
+static bool is_still_draining(const struct known_id *known, const struct fng_endpoint *told)
+{
+    return told->state == FNG_ENDPOINT_DRAINING &&
+           fng_str_eq(fng_str_from(known->address), told->address);
+}
+
 static void check_known_id(struct view *view, const struct known_id *known,
                            const struct view_function *function, const struct fng_endpoint *told)
 {
@@ -179,7 +187,7 @@ static void check_known_id(struct view *view, const struct known_id *known,
         breach(view, known->is_in_set ? BREACH_DUPLICATE_ID : BREACH_REUSED_ID, 0,
                "endpoint id %llu belongs to %s.%s and to %s.%s", id, known->name, known->ns,
                function->name, function->ns);
-    else if (!known->is_in_set)
+    else if (!known->is_in_set && !is_still_draining(known, told))
         breach(view, BREACH_REUSED_ID, 0, "endpoint id %llu of %s came back after it had left", id,
                function->name);
     else if (known->state == FNG_ENDPOINT_DRAINING && told->state != FNG_ENDPOINT_DRAINING)
