@@ -187,9 +187,10 @@ static bool body_reserve(struct api_request *r, size_t need)
 
 static void refuse_body(struct api_request *r)
 {
-    char text[80];
+    char text[120];
 
-    snprintf(text, sizeof(text), "the request body is larger than %zu bytes",
+    snprintf(text, sizeof(text),
+             "the request body is larger than %zu bytes (limits.api_body_bytes)",
              r->api->config.body_max);
     door_refuse(r, 413, text);
 }

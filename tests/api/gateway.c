@@ -230,7 +230,7 @@ static void make_api(struct gateway *gateway)
                                 .catalog = gateway->catalog,
                                 .auth = gateway->auth,
                                 .body_max = BODY_MAX,
-                                .waiting_max = 64,
+                                .waiting_max = WAITING_MAX,
                                 .version = "9.8.7",
                                 .commit = "abcdef",
                                 .openapi_file = "openapi: 3.1.0\n",

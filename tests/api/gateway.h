@@ -6,6 +6,8 @@
 #include "api/api.h"
 #include "http/server.h"
 
+enum { WAITING_MAX = 2 };
+
 struct gateway {
     struct loop *control, *worker;
     struct quiesce *domain;

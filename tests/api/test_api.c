@@ -2,6 +2,7 @@
  * (credentials, paths, limits), log streams, figures. */
 #include "gateway.h"
 
+#include "api/routes.h"
 #include "base/mem.h"
 
 #include <setjmp.h>
@@ -330,6 +331,47 @@ static void all_of_system_needs_credentials(void **state)
     expect("GET", "/nothing", NULL, 404, NULL);
 }
 
+static void every_route_keeps_its_permission(void **state)
+{
+    (void)state;
+    for (const struct api_route *row = api_routes; row->run; row++) {
+        const char *brace = strchr(row->pattern, '{');
+        size_t len = brace ? (size_t)(brace - row->pattern) : strlen(row->pattern);
+        AUTO_FREE char *path = xasprintf("%.*s%s", (int)len, row->pattern, brace ? "x" : "");
+
+        expect(http_method_text(row->method), path, NULL,
+               row->permission == PERM_PUBLIC ? 200 : 401, NULL);
+    }
+}
+
+/* Two deploys that never end are all that may wait. Their clients leave; the calls go on until the
+ * gateway stops. */
+static void who_waits_is_bounded_and_probes_go_on(void **state)
+{
+    static const char body[] = "{\"service\":\"stuck\",\"image\":\"i\"}";
+    int fds[WAITING_MAX];
+    unsigned status = 0;
+
+    (void)state;
+    for (int i = 0; i < WAITING_MAX; i++) {
+        AUTO_FREE char *path = xasprintf("/system/functions?namespace=%s", i ? "other" : "");
+
+        if (i > 0)
+            expect("POST", "/system/namespace", "{\"name\":\"other\"}", 201, "");
+        fds[i] = gateway_send(&gateway.addr, "POST", path, NULL, body);
+    }
+    while (status != 503) {
+        struct answer answer = gateway_ask(&gateway, "GET", "/system/functions", NULL, NULL);
+
+        status = answer.status;
+        assert_true(status == 200 || strstr(answer.head, "Retry-After: 1\r\n"));
+        answer_free(&answer);
+    }
+    expect("GET", "/livez", NULL, 200, "OK\n");
+    for (int i = 0; i < WAITING_MAX; i++)
+        close(fds[i]);
+}
+
 static void guessing_is_slowed_down(void **state)
 {
     (void)state;
@@ -461,6 +503,8 @@ int main(void)
         OPEN(bodies_beyond_the_limit_are_413),
         OPEN(pages_of_other_sites_change_nothing),
         GUARDED(all_of_system_needs_credentials),
+        GUARDED(every_route_keeps_its_permission),
+        OPEN(who_waits_is_bounded_and_probes_go_on),
         GUARDED(guessing_is_slowed_down),
         OPEN(logs_are_ndjson),
         OPEN(a_follower_is_ended_by_the_gateway_in_order),

@@ -42,6 +42,9 @@ static int32_t toy_deploy(void *self, const struct fng_function *function)
                            function->image.ptr);
     if (is_named(function->name, "down"))
         return fng_unavailable(toy->host, 2500, "the engine does not answer");
+    while (is_named(function->name, "stuck"))
+        if (toy->host->wait_ms(toy->host->instance, 60000) == FNG_E_CANCELLED)
+            return FNG_E_CANCELLED;
     return FNG_OK;
 }
 
