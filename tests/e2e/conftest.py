@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -22,9 +23,15 @@ BUILD = pathlib.Path(os.environ.get("FNGATE_BUILD", ROOT / "build")).resolve()
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A free port below the range that the kernel gives to outgoing connections."""
+    while True:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(condition, timeout=15, what="condition"):

@@ -120,7 +120,7 @@ def test_logs_tail_and_follow(gateway):
     assert gateway.api("GET", "/system/logs?name=nope").status == 404
     assert gateway.api("GET", "/system/logs?name=talk&tail=x").status == 422
     with socket.create_connection(("127.0.0.1", gateway.port)) as client:
-        client.sendall(f"GET /system/logs?name=talk&follow=1&tail=1 HTTP/1.1\r\nHost: x\r\n"
+        client.sendall(f"GET /system/logs?name=talk&follow=1&tail=-1 HTTP/1.1\r\nHost: x\r\n"
                        f"Authorization: {gateway.auth_header()}\r\n\r\n".encode())
         client.settimeout(20)
         seen = client.recv(65536)

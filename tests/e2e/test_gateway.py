@@ -102,7 +102,7 @@ def test_sigterm_finishes_accepted_requests_and_exits_0(gateway):
             if not piece:
                 break
             answer += piece
-    assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b"hello")
+    assert answer.startswith(b"HTTP/1.1 200") and b"hello" in answer
     assert gateway.process.wait(30) == 0
 
 
