@@ -79,7 +79,7 @@ void push_endpoints(struct provider *p, struct function *fn)
     for (struct replica *r = fn->replicas; r; r = r->next) {
         char *address;
 
-        if (r->state == REPLICA_STOPPING)
+        if (r->state == REPLICA_STOPPING || r->is_withdrawn)
             continue;
         address = text_format("unix:%s", r->socket);
         endpoints[n++] = (struct fng_endpoint){.size = sizeof(*endpoints),
@@ -105,6 +105,16 @@ static void clean_up(struct provider *p, const struct function *fn)
     tree_remove(mounts);
 }
 
+static void push_removal(struct provider *p, struct function *fn)
+{
+    complain(p, fn, "removal",
+             p->host->fn_remove(p->host->instance, fng_str_from(fn->ns), fng_str_from(fn->name),
+                                fn->generation));
+    fn->is_removal_pushed = true;
+    for (struct replica *r = fn->replicas; r; r = r->next)
+        r->is_withdrawn = true;
+}
+
 void push_all(struct provider *p, int64_t now_ms)
 {
     struct function *fn = p->functions;
@@ -114,10 +124,7 @@ void push_all(struct provider *p, int64_t now_ms)
 
         if (fn->is_removed) {
             if (!fn->is_removal_pushed)
-                complain(p, fn, "removal",
-                         p->host->fn_remove(p->host->instance, fng_str_from(fn->ns),
-                                            fng_str_from(fn->name), fn->generation));
-            fn->is_removal_pushed = true;
+                push_removal(p, fn);
             if (!fn->replicas) {
                 clean_up(p, fn);
                 function_delete(p, fn);
