@@ -8,10 +8,25 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { DESCRIPTORS_MAX = 1 << 20 };
+
 static struct list children = {&children, &children};
+static struct rlimit given_limit, own_limit;
+
+void child_raise_own_limit(void)
+{
+    if (getrlimit(RLIMIT_NOFILE, &given_limit) < 0)
+        return;
+    own_limit = given_limit;
+    if (own_limit.rlim_cur < own_limit.rlim_max)
+        own_limit.rlim_cur =
+            own_limit.rlim_max < DESCRIPTORS_MAX ? own_limit.rlim_max : DESCRIPTORS_MAX;
+    setrlimit(RLIMIT_NOFILE, &own_limit);
+}
 
 static int set_actions(posix_spawn_file_actions_t *actions, const int fds[3])
 {
@@ -48,8 +63,11 @@ int child_spawn(struct child *child, char *const *argv, char *const *envp, const
     if (err)
         return -err;
     err = set_attributes(&attr);
-    if (!err)
+    if (!err) {
+        setrlimit(RLIMIT_NOFILE, &given_limit);
         err = posix_spawnp(&child->pid, argv[0], &actions, &attr, argv, envp);
+        setrlimit(RLIMIT_NOFILE, &own_limit);
+    }
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
     if (!err)

@@ -18,6 +18,9 @@ struct child {
 /* Starts argv[0], looked up in PATH, with fds as 0, 1 and 2 (negative: inherited) and nothing else
  * open, all signals as by default. 0 or negative errno. on_exit comes from child_reap. */
 int child_spawn(struct child *child, char *const *argv, char *const *envp, const int fds[3]);
+/* Lets us have as many descriptors as allowed; processes start with the limit that we were given.
+ */
+void child_raise_own_limit(void);
 /* No on_exit any more. */
 void child_forget(struct child *child);
 /* Signals the group. */

@@ -310,6 +310,7 @@ static int run(void)
     int fd = inherited_socket();
 
     fill_standard_descriptors();
+    child_raise_own_limit();
     if (config_read(&w->config, &err) < 0 || start(w, fd, &err) < 0) {
         journal("%s", err.text);
         return 1;

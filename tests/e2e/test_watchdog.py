@@ -433,6 +433,15 @@ def test_processes_inherit_no_descriptors(start):
     assert names == ["0", "1", "2", "3"]  # the last is ls reading the folder
 
 
+def test_the_limit_of_descriptors_is_ours_alone(start, tmp_path):
+    dog = start(fprocess="sh -c 'ulimit -Sn'", fprocess_quoting="true",
+                command=["/bin/bash", "-c", 'ulimit -Sn 64; exec "$@"', "bash", str(WATCHDOG)])
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", dog.port), PATIENCE_S))
+        assert dog.request().body == b"64\n"
+
+
 @pytest.mark.parametrize("mode,status", [("streaming", 504), ("serializing", 504),
                                          ("classic", 408)])
 def test_at_the_timeout_the_whole_group_ends(start, tmp_path, mode, status):

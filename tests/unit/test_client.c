@@ -50,6 +50,9 @@ struct world {
     size_t accepted;
 };
 
+/* Allocations fail for the client only. */
+static bool upstream_is_at_work;
+
 static void conn_send(struct upstream_conn *conn, struct str data)
 {
     struct iovec iov = {(void *)(uintptr_t)data.ptr, data.len};
@@ -85,6 +88,7 @@ static void conn_on_data(void *arg, struct str data)
 {
     struct upstream_conn *conn = arg;
 
+    upstream_is_at_work = true;
     conn->total += data.len;
     if (conn->script->act == ACT_DRAIN && conn->total > data.len) {
         struct str tail = str_sub(data, data.len < 64 ? 0 : data.len - 64, 64);
@@ -97,6 +101,7 @@ static void conn_on_data(void *arg, struct str data)
     conn_play(conn);
     if (conn->io)
         io_recv(conn->io);
+    upstream_is_at_work = false;
 }
 
 static void conn_on_eof(void *arg)
@@ -132,9 +137,11 @@ static void on_accept(void *arg, int fd, const struct addr *peer)
 
     (void)peer;
     assert_true(w->accepted < CONNS_MAX);
+    upstream_is_at_work = true;
     *conn = (struct upstream_conn){.world = w, .script = w->scripts[w->accepted++]};
     conn->io = io_new(w->loop, fd, &upstream_handler, conn);
     io_recv(conn->io);
+    upstream_is_at_work = false;
 }
 
 /* ---- Running until something is true ---- */
@@ -1139,6 +1146,59 @@ static void freeing_the_client_cancels_its_calls(void **state)
     probe_free(&p);
 }
 
+static int allocations_left;
+
+static void *failing_realloc(void *ptr, size_t size)
+{
+    if (!upstream_is_at_work && allocations_left-- == 0)
+        return NULL;
+    return realloc(ptr, size);
+}
+
+/* True when everything was allocated. */
+static bool run_short_of_memory(struct world *w, int allocations)
+{
+    struct probe p;
+    bool is_whole;
+
+    w->scripts[0][0] = (struct step){"0\r\n\r\n",
+                                     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                     "3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 7\r\n\r\n",
+                                     ACT_NONE};
+    probe_init(&p, w, "POST");
+    p.head.framing = HTTP_BODY_CHUNKED;
+    buf_reserve(&p.body, 16);
+    allocations_left = allocations;
+    sys.realloc = failing_realloc;
+    p.call = call_start(w->client, &w->addr, &p.head, false, &p.pool, &probe_handler, &p);
+    if (p.call) {
+        write_str(p.call, STR("body"));
+        call_finish(p.call, NULL);
+        run_until(w, probe_is_done, &p);
+    }
+    sys_reset();
+    is_whole = allocations_left > 0;
+    if (is_whole)
+        expect_body(&p, "abcde");
+    assert_int_equal(stats_of(w).active, 0);
+    probe_free(&p);
+    return is_whole;
+}
+
+static void a_call_survives_any_failing_allocation(void **state)
+{
+    bool is_whole = false;
+
+    for (int allocations = 0; !is_whole; allocations++) {
+        struct world *w = *state;
+
+        world_close(w);
+        world_open(w, &client_config_default, "127.0.0.1:0");
+        is_whole = run_short_of_memory(w, allocations);
+        assert_true(allocations < 100);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -1172,6 +1232,7 @@ int main(void)
         TEST(a_call_can_be_cancelled_in_each_call_back),
         TEST(a_call_can_be_cancelled_before_it_begins),
         TEST(freeing_the_client_cancels_its_calls),
+        TEST(a_call_survives_any_failing_allocation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
