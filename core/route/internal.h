@@ -113,9 +113,9 @@ struct route_fn {
     struct grace grace;
     void *user;
     uint64_t hash;
-    uint64_t hold_seq;
-    const char *key;  /* name NUL ns NUL */
+    uint32_t hold_seq;
     uint32_t outside; /* endpoints that left the set and are not released yet */
+    const char *key;  /* name NUL ns NUL */
     uint8_t name_len, ns_len;
     bool is_quiesced; /* dropped, and no loop can enter it any more */
     _Atomic uint32_t flags;
