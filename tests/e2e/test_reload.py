@@ -354,3 +354,67 @@ def test_sigterm_during_a_reload_ends_cleanly(make_gateway, upstream):
     wait_for(lambda: "reload: reading" in gateway.log(), 10, "the reload to begin")
     assert gateway.stop() == 0
     assert "reload given up" in gateway.log() and "stopped" in gateway.log()
+
+
+def processes(gateway, grace, more=""):
+    return config(f"  - plugin: provider-process\n    default: true\n    config:\n      stop_grace: {grace}s\n"
+                  f"      functions_root: {gateway.folder}/functions\n{more}")
+
+
+def test_processes_go_on_through_changes_of_their_provider(make_gateway):
+    gateway = make_gateway()
+    gateway.write_config(processes(gateway, 1))
+    gateway.start()
+    gateway.deploy("echo")
+    gateway.wait_available("echo")
+    pids = gateway.function_pids()
+    with Load(gateway, {"echo": [b"x"]}) as load:
+        for i in range(10):
+            reload(gateway, processes(gateway, 2 + i))
+            assert set(pids) <= set(gateway.function_pids())  # each call has a process of its own besides
+            load.passed(20)
+        gateway.deploy("other")
+        gateway.wait_available("other")
+    assert load.wrong == []
+    assert gateway.call("other", b"y").body == b"y"
+    assert gateway.stop() == 0
+
+
+def test_a_process_provider_that_does_not_start_keeps_the_old(make_gateway):
+    gateway = make_gateway()
+    gateway.write_config(processes(gateway, 1))
+    gateway.start()
+    gateway.deploy("echo")
+    gateway.wait_available("echo")
+    with Load(gateway, {"echo": [b"x"]}) as load:
+        log = reload(gateway, processes(gateway, 1, "      run_dir: /proc/nowhere\n"), "reload given up")
+        assert "provider provider-process did not start: /proc/nowhere" in log
+        load.passed(50)
+    assert load.wrong == []
+    gateway.scale("echo", 2)
+    gateway.wait_available("echo", 2)
+
+
+def test_deploys_during_a_reload_wait_for_its_end(make_gateway):
+    gateway = make_gateway()
+    gateway.write_config(processes(gateway, 1))
+    gateway.start()
+    stop, wrong, names = threading.Event(), [], []
+
+    def deploy():
+        while not stop.is_set() and len(names) < 40:
+            name = f"f{len(names)}"
+            names.append(name)
+            reply = gateway.api("POST", "/system/functions", {"service": name, "image": "process", "envProcess": "cat"})
+            if reply.status != 202 or not gateway.status(name):
+                wrong.append((name, reply, gateway.status(name)))
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    for i in range(6):
+        reload(gateway, processes(gateway, 2 + i))
+    stop.set()
+    thread.join()
+    assert wrong == []
+    for name in names:
+        assert gateway.call(name, b"z").body == b"z"
