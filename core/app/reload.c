@@ -51,6 +51,7 @@ static void reload_end(struct reload *reload)
 {
     struct gateway *gateway = reload->gateway;
 
+    catalog_resume(gateway->catalog);
     reload_free(reload);
     gateway->reload = NULL;
     if (gateway->is_reload_awaited) {
@@ -106,7 +107,6 @@ static void give_up(struct reload *reload, const char *why)
     log_error("app", "reload given up, everything stays as it is: %s", why);
     catalog_on_synced(catalog, NULL, NULL);
     catalog_unstage(catalog);
-    catalog_resume(catalog);
     reload->stopping = 1;
     for (size_t i = 0; i < reload->entries_count; i++)
         if (reload->entries[i].is_new)

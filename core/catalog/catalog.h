@@ -64,15 +64,15 @@ void catalog_add_provider(struct catalog *catalog, const struct catalog_provider
 void catalog_on_synced(struct catalog *catalog, void (*on_synced)(void *arg), void *arg);
 
 /* Changing providers while they serve (reload): hold those that will leave, wait until the catalog
- * is quiet, stage the new ones, start them, and switch once they are synced. Or give up:
- * catalog_unstage and catalog_resume. */
+ * is quiet, stage the new ones, start them, and switch once they are synced, or unstage to give up.
+ * Resume when whoever lost has stopped: two instances would undo each other's work. */
 
 /* Wishes for functions of the provider (deploy, remove, scale, wake) wait from now on. */
 void catalog_hold(struct catalog *catalog, struct instance *instance);
 /* No wish is under way at a provider that is held. on_quiet says when, until catalog_resume. */
 bool catalog_is_quiet(const struct catalog *catalog);
 void catalog_on_quiet(struct catalog *catalog, void (*on_quiet)(void *arg), void *arg);
-/* Wishes go on. */
+/* What waited goes on, as if it came just now. */
 void catalog_resume(struct catalog *catalog);
 /* What the instance pushes is kept aside. Before it starts. */
 void catalog_stage(struct catalog *catalog, struct instance *instance);
@@ -83,7 +83,8 @@ struct catalog_moves {
 };
 /* `providers` are all from now on, each known or staged before; their namespaces replace the former
  * ones. What staged ones pushed is published, functions whose owner is not in the list and which
- * nobody took over are dropped, deltas of the former owners are refused. Resumes. */
+ * nobody took over are dropped, deltas of the former owners are refused. Wishes for functions of
+ * the staged ones wait like those before. */
 void catalog_switch(struct catalog *catalog, const struct catalog_provider *providers, size_t count,
                     struct catalog_moves *ret_moves);
 

@@ -281,7 +281,7 @@ static void adopt(struct catalog *catalog, struct catalog_provider *provider)
         known = &staged->provider;
     provider->is_synced = known->is_synced;
     provider->in_snapshot = known->in_snapshot;
-    provider->is_held = false;
+    provider->is_held = known->is_held || staged;
 }
 
 void catalog_switch(struct catalog *catalog, const struct catalog_provider *providers, size_t count,
@@ -301,5 +301,4 @@ void catalog_switch(struct catalog *catalog, const struct catalog_provider *prov
     let_all_in(catalog, ret_moves);
     drop_ownerless(catalog, ret_moves);
     catalog_unstage(catalog);
-    catalog_resume(catalog);
 }

@@ -418,3 +418,25 @@ def test_deploys_during_a_reload_wait_for_its_end(make_gateway):
     assert wrong == []
     for name in names:
         assert gateway.call(name, b"z").body == b"z"
+
+
+def test_a_start_from_zero_during_a_reload_is_late_but_comes(make_gateway, upstream):
+    one = upstream("one")
+    gateway = make_gateway()
+    gateway.write_config(processes(gateway, 1) + moody(one))
+    gateway.start()
+    gateway.deploy("echo")
+    gateway.wait_available("echo")
+    gateway.scale("echo", 0)
+    gateway.wait_available("echo", 0)
+    gateway.write_config(processes(gateway, 2) + moody(one, "mute"))
+    hup(gateway)
+    wait_for(lambda: "reload: reading" in gateway.log(), 10, "the reload to begin")
+    assert gateway.call("echo", b"late").body == b"late"
+    assert "reload given up" in gateway.log()
+    gateway.scale("echo", 0)
+    gateway.wait_available("echo", 0)
+    for i in range(5):
+        reload(gateway, processes(gateway, 3 + i) + moody(one), "reload: reading")
+        assert gateway.call("echo", b"on").body == b"on"
+    assert gateway.stop() == 0
