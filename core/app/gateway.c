@@ -270,6 +270,7 @@ static void make_api(struct gateway *gateway)
         .waiting_max = 1024,
         .version = FNGATE_VERSION,
         .commit = FNGATE_COMMIT,
+        .openapi_file = openapi_text(),
         .is_upsert = gateway->settings->is_upsert,
         .on_metrics = gateway_figures,
         .is_ready = gateway_is_ready,

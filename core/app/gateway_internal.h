@@ -111,6 +111,9 @@ void handover_free(struct handover *handover);
 int takeover_begin(struct gateway *gateway, struct err *err);
 void takeover_ready(struct gateway *gateway);
 
+/* openapi.c: the text of docs/openapi.yaml, NUL-terminated. */
+const char *openapi_text(void);
+
 /* figures.c: the gateway's own part of /metrics. */
 void gateway_figures(void *arg, struct buf *out);
 

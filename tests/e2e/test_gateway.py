@@ -77,6 +77,11 @@ def test_authentication_is_on_from_the_first_start(gateway):
     assert gateway.password not in gateway.log()
 
 
+def test_the_openapi_file_is_served(gateway):
+    reply = gateway.api("GET", "/system/openapi.yaml")
+    assert reply.status == 200 and reply.body == (ROOT / "docs" / "openapi.yaml").read_bytes()
+
+
 def test_a_taken_port_is_said_so(make_gateway):
     gateway = make_gateway()
     with socket.socket() as s:
