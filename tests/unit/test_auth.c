@@ -123,6 +123,26 @@ static void credentials_are_judged(void **state)
     auth_free(auth);
 }
 
+static void swapped_knowledge_judges_from_then_on(void **state)
+{
+    const struct files *files = *state;
+    struct auth *auth = make_auth(files), *fresh;
+    struct str principal;
+
+    put(files->user, "root", 0600);
+    fresh = make_auth(files);
+    auth_swap(auth, fresh);
+    auth_free(fresh);
+    assert_int_equal(check(auth, "Basic YWRtaW46cGFzczp3b3Jk", "p", &principal), AUTH_NEEDED);
+    assert_int_equal(check(auth, "Basic cm9vdDpwYXNzOndvcmQ=", "p", &principal), AUTH_OK);
+    assert_true(str_eq(principal, STR("root")));
+    fresh = auth_new_open();
+    auth_swap(auth, fresh);
+    auth_free(fresh);
+    assert_int_equal(check(auth, NULL, "p", &principal), AUTH_OK);
+    auth_free(auth);
+}
+
 static void public_needs_nothing_and_open_lets_all_in(void **state)
 {
     struct auth *auth = make_auth(*state), *open = auth_new_open();
@@ -246,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FILES(credentials_are_judged),
+        WITH_FILES(swapped_knowledge_judges_from_then_on),
         WITH_FILES(public_needs_nothing_and_open_lets_all_in),
         WITH_FILES(files_are_refused_with_what_to_do),
         WITH_FILES(guesses_are_counted_per_address_and_forgotten),
