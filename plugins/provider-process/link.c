@@ -14,7 +14,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { REPLY_TIMEOUT_MS = 10000, ATTEMPTS = 40, ATTEMPT_STEP_MS = 25, FIRST_CLOSED_FD = 3 };
+enum {
+    REPLY_TIMEOUT_MS = 10000,
+    ATTEMPTS = 40,
+    ATTEMPT_STEP_MS = 25,
+    HELLOS = 5,
+    FIRST_CLOSED_FD = 3
+};
 
 void link_close(struct provider *p)
 {
@@ -63,6 +69,8 @@ static int start_supervisor(const struct provider *p, char **ret_error)
     r = posix_spawn(&pid, p->supervisor_path, &actions, &attr, argv, env);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attr);
+    free(*ret_error);
+    *ret_error = NULL;
     if (r != 0) {
         *ret_error = text_format("cannot run %s: %s", p->supervisor_path, strerror(r));
         return -r;
@@ -116,7 +124,7 @@ static int replace_supervisor(struct provider *p, char **ret_error)
     return reply ? 0 : -EPROTO;
 }
 
-int link_open(struct provider *p, char **ret_error)
+static int open_once(struct provider *p, char **ret_error)
 {
     int fd, r;
 
@@ -131,6 +139,18 @@ int link_open(struct provider *p, char **ret_error)
     if (p->link.fd >= 0)
         replace_supervisor(p, ret_error);
     link_close(p);
+    return r;
+}
+
+/* More than once: the first that is reached may be dying, or be of another version. */
+int link_open(struct provider *p, char **ret_error)
+{
+    int r = open_once(p, ret_error);
+
+    for (int i = 1; r == -EPROTO && i < HELLOS; i++) {
+        poll(NULL, 0, ATTEMPT_STEP_MS);
+        r = open_once(p, ret_error);
+    }
     return r;
 }
 

@@ -163,11 +163,13 @@ static bool should_end(const struct supervisor *sup)
 /* One event per turn: a call-back may free other sources, of which later events would speak. */
 static void loop(struct supervisor *sup)
 {
-    while (!should_end(sup)) {
+    for (;;) {
+        int wait_ms = run_timers(sup);
         struct epoll_event event;
-        int n = epoll_wait(sup->epoll_fd, &event, 1, run_timers(sup));
 
-        if (n == 1)
+        if (should_end(sup))
+            return;
+        if (epoll_wait(sup->epoll_fd, &event, 1, wait_ms) == 1)
             ((struct source *)event.data.ptr)->on_ready(event.data.ptr);
         protocol_reap(sup);
     }
