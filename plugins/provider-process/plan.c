@@ -186,6 +186,9 @@ static int32_t make_argv(const struct provider *p, struct plan *plan, const char
     set_text(env, "mode", mode);
     set_default(env, "metrics_port", "0");
     set_default(env, "suppress_lock", "true");
+    set_default(env, "fprocess_quoting", "true");
+    /* When SIGTERM comes the gateway has drained the replica already. */
+    set_default(env, "healthcheck_interval", "0");
     return FNG_OK;
 }
 

@@ -36,9 +36,8 @@ struct replica {
     bool is_ready;
     bool is_offered; /* it was pushed as ready: requests may be on it */
     bool is_draining, is_released;
-    bool is_withdrawn; /* its function was removed: never shown again, also when the name comes back
-                        */
-    bool is_late;      /* not ready within the time that it has */
+    bool is_hidden; /* it has left the set that the host knows, and never comes back */
+    bool is_late;   /* not ready within the time that it has */
     bool is_listed;
     int64_t started_ms, drain_end_ms;
     struct probe probe;
