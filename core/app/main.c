@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: fngate serve [-c FILE] [--takeover]   run the gateway (embedded defaults without "
-    "FILE)\n"
+    "usage: fngate serve [-c FILE] [--takeover] [--listen ADDRESS]... [--state-dir DIR]\n"
+    "                    [--log-level LEVEL]      run the gateway; without FILE on embedded "
+    "defaults\n"
     "       fngate check FILE                     check a configuration file and its plugins\n"
     "       fngate plugins [FILE.so]              list the bundled plugins, or describe one\n"
     "       fngate version                        show version, commit, parser and plugin ABI\n";
@@ -47,25 +48,45 @@ static struct gateway *open_gateway(const char *file)
     return gateway;
 }
 
-static int serve(int argc, char **argv)
+enum { LISTEN_FLAGS_MAX = 16 };
+
+/* Reads the flags of `serve`; false when they are wrong. */
+static bool read_flags(int argc, char **argv, const char **ret_file, bool *ret_takeover)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"takeover", no_argument, NULL, 't'},
-                                            {NULL, 0, NULL, 0}};
-    const char *file = NULL;
-    bool takeover = false;
-    struct gateway *gateway;
-    int option, status;
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},    {"takeover", no_argument, NULL, 't'},
+        {"listen", required_argument, NULL, 'l'},    {"state-dir", required_argument, NULL, 's'},
+        {"log-level", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
+    static struct str listen[LISTEN_FLAGS_MAX];
+    struct settings_flags flags = {.listen = {listen, 0}};
+    int option;
 
     while ((option = getopt_long(argc, argv, "c:", options, NULL)) != -1) {
         if (option == 'c')
-            file = optarg;
+            *ret_file = optarg;
         else if (option == 't')
-            takeover = true;
+            *ret_takeover = true;
+        else if (option == 'l' && flags.listen.count < LISTEN_FLAGS_MAX)
+            listen[flags.listen.count++] = str_from(optarg);
+        else if (option == 's')
+            flags.state_dir = str_from(optarg);
+        else if (option == 'v')
+            flags.log_level = str_from(optarg);
         else
-            return usage(stderr, 2);
+            return false;
     }
-    if (optind < argc)
+    settings_set_flags(&flags);
+    return optind == argc;
+}
+
+static int serve(int argc, char **argv)
+{
+    const char *file = NULL;
+    bool takeover = false;
+    struct gateway *gateway;
+    int status;
+
+    if (!read_flags(argc, argv, &file, &takeover))
         return usage(stderr, 2);
     gateway = open_gateway(file);
     if (!gateway)

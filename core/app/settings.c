@@ -507,6 +507,23 @@ static void apply_secret_mount_path(struct settings *settings)
     settings->auth.password_file = pool_printf(&settings->pool, "%s/basic-auth-password", folder);
 }
 
+static struct settings_flags command_line;
+
+void settings_set_flags(const struct settings_flags *flags)
+{
+    command_line = *flags;
+}
+
+static void apply_flags(struct settings *settings)
+{
+    if (command_line.listen.count)
+        settings->listen = command_line.listen;
+    if (command_line.state_dir.len)
+        settings->state_dir = command_line.state_dir;
+    if (command_line.log_level.len)
+        settings->log.level = command_line.log_level;
+}
+
 struct settings *settings_read(const char *file, struct conf_report *report)
 {
     struct settings *settings = xcalloc(1, sizeof(*settings));
@@ -526,6 +543,7 @@ struct settings *settings_read(const char *file, struct conf_report *report)
     read_plugin(settings, settings->store_node, "store", &settings->store, report);
     read_providers(settings, report);
     apply_secret_mount_path(settings);
+    apply_flags(settings);
     check(settings, report);
     if (report->errors) {
         settings_free(settings);

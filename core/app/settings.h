@@ -69,6 +69,14 @@ struct settings {
     size_t providers_count;
 };
 
+/* What the command line says; it wins over file and environment. Empty members say nothing. */
+struct settings_flags {
+    struct conf_str_list listen;
+    struct str state_dir, log_level;
+};
+/* Once, before the first settings_read; kept, and used by reloads too. */
+void settings_set_flags(const struct settings_flags *flags);
+
 /* Reads and checks everything that needs no plugin. `file` NULL: embedded defaults. NULL after
  * complaints. */
 struct settings *settings_read(const char *file, struct conf_report *report);

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, ROOT, wait_for
+from conftest import BUILD, ROOT, free_port, wait_for
 
 
 def run(*arguments, **kw):
@@ -75,6 +75,15 @@ def test_authentication_is_on_from_the_first_start(gateway):
     assert gateway.request("GET", "/healthz").status == 200
     assert gateway.request("GET", "/metrics", port=gateway.metrics_port).status == 200
     assert gateway.password not in gateway.log()
+
+
+def test_flags_win_over_the_file_and_the_environment_over_the_file(make_gateway):
+    gateway = make_gateway(env={"function_namespace": "from-env"})
+    other = free_port()
+    gateway.start("--listen", f"127.0.0.1:{other}", "--listen", f"127.0.0.1:{gateway.port}", "--log-level", "debug")
+    assert gateway.request("GET", "/readyz", port=other).status == 200
+    assert gateway.api("GET", "/system/namespaces").json() == ["from-env"]
+    assert run("serve", "--no-such-flag").returncode == 2
 
 
 def test_the_openapi_file_is_served(gateway):
