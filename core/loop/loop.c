@@ -191,6 +191,8 @@ void turn_enter(struct loop *loop)
         return;
     loop->is_inside = true;
     atomic_fetch_add_explicit(&loop->turns, 1, memory_order_seq_cst);
+    /* what the turn reads must not be read before the count shows that it began */
+    atomic_thread_fence(memory_order_seq_cst);
     loop->now_ms = sys_monotonic_ms();
 }
 
