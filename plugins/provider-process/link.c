@@ -162,6 +162,15 @@ static bool wait_for(struct provider *p, short events, int64_t end_ms)
     return left_ms > 0 && (poll(&fd, 1, (int)left_ms) > 0 || errno == EINTR);
 }
 
+static bool is_event(struct provider *p, const json_t *message)
+{
+    const char *event = wire_text(message, "event");
+
+    if (strcmp(event, "replaced") == 0)
+        p->is_replaced = true;
+    return *event != '\0';
+}
+
 /* Takes messages until the reply comes; events are kept for link_event. */
 static int await_reply(struct provider *p, int64_t seq, json_t **ret)
 {
@@ -172,12 +181,12 @@ static int await_reply(struct provider *p, int64_t seq, json_t **ret)
         int r;
 
         while ((r = wire_next(&p->link, &message)) > 0) {
-            if (!json_object_get(message, "event") && wire_int(message, "seq") == seq) {
+            if (is_event(p, message)) {
+                json_array_append(p->link_events, message);
+            } else if (wire_int(message, "seq") == seq) {
                 *ret = message;
                 return 0;
             }
-            if (json_object_get(message, "event"))
-                json_array_append(p->link_events, message);
             json_decref(message);
         }
         if (r < 0)
@@ -246,8 +255,9 @@ json_t *link_event(struct provider *p, int *ret_r)
         if (r <= 0)
             break;
     }
-    if (message)
+    if (message && is_event(p, message))
         return message;
+    json_decref(message);
     *ret_r = -EPIPE;
     link_close(p);
     return NULL;

@@ -85,6 +85,7 @@ struct provider {
     struct wire link; /* of the watch thread; fd -1: not connected */
     int64_t link_seq;
     json_t *link_events; /* came while a reply was waited for */
+    bool is_replaced;    /* another gateway owns the replicas now: hands off */
     bool can_memory, can_cpu, can_mount;
 };
 

@@ -46,7 +46,7 @@ static void take_events(struct provider *p)
     while ((event = link_event(p, &r))) {
         if (strcmp(wire_text(event, "event"), "gone") == 0)
             reconcile_gone(p, (uint64_t)wire_int(event, "id"));
-        else
+        else if (strcmp(wire_text(event, "event"), "replica") == 0)
             reconcile_status(p, json_object_get(event, "replica"));
         json_decref(event);
     }
@@ -150,6 +150,10 @@ static int32_t turn(struct provider *p, bool *is_synced, int64_t *next_ms)
 
     pthread_mutex_lock(&p->lock);
     *next_ms = work(p);
+    if (p->is_replaced) {
+        pthread_mutex_unlock(&p->lock);
+        return FNG_OK;
+    }
     if (p->link.fd >= 0 && !*is_synced) {
         clean_kind(p, "logs");
         clean_kind(p, "mounts");
@@ -162,6 +166,17 @@ static int32_t turn(struct provider *p, bool *is_synced, int64_t *next_ms)
     return r;
 }
 
+/* What we know grows old from here, so nothing is pushed and nothing is started or stopped. */
+static void stand_by(struct provider *p)
+{
+    static const char why[] = "another gateway has taken the functions over";
+
+    fng_log(p->host, FNG_LOG_WARN, "%s", why);
+    p->host->health(p->host->instance, FNG_HEALTH_DEGRADED, fng_str_from(why));
+    while (!is_cancelled(p))
+        p->host->wait_ms(p->host->instance, RECONNECT_MS);
+}
+
 int32_t op_watch(void *self)
 {
     struct provider *p = self;
@@ -171,6 +186,10 @@ int32_t op_watch(void *self)
     while (r == FNG_OK && !is_cancelled(p)) {
         int64_t next_ms;
 
+        if (p->is_replaced) {
+            stand_by(p);
+            return FNG_OK;
+        }
         if (p->link.fd < 0 || !is_known) {
             is_known = connect_supervisor(p);
             if (!is_known) {

@@ -12,7 +12,8 @@
  *   mark {id, ready}         -> {}; remembered until the process ends
  *   leave                    -> {}; the supervisor exits, the replicas stay for its successor
  *
- *   event "replica" {replica: status}, event "gone" {id}
+ *   event "replica" {replica: status}, event "gone" {id}, event "replaced" {}: another client said
+ *   hello and is the owner now
  *
  * plan:   ns, function, name, revision, argv, env, folder, log, log_max, log_files, grace_ms,
  *         secrets_from, secrets_at, uid, gid, nofile, memory (bytes), cpu (millicores)

@@ -65,6 +65,16 @@ void protocol_tell(struct supervisor *sup, const char *event, json_t *body)
     json_decref(body);
 }
 
+/* The former owner is told, so that it does not come back for what is no longer its own. */
+static void retire(struct client *former)
+{
+    AUTO_JSON json_t *event = json_pack("{s:s}", "event", "replaced");
+
+    wire_put(&former->wire, event);
+    wire_flush(&former->wire);
+    drop(former);
+}
+
 static json_t *op_hello(struct client *client, const json_t *request)
 {
     struct supervisor *sup = client->sup;
@@ -74,9 +84,9 @@ static json_t *op_hello(struct client *client, const json_t *request)
         return json_pack("{s:s,s:i}", "error", "another version of the protocol is spoken here",
                          "version", WIRE_VERSION);
     client->is_welcome = true;
-    sup->owner = client;
     if (former && former != client)
-        drop(former);
+        retire(former);
+    sup->owner = client;
     return json_pack("{s:i,s:i,s:b,s:b,s:b}", "version", WIRE_VERSION, "pid", (int)getpid(),
                      "memory", sup->groups.memory != NULL, "cpu", sup->groups.cpu != NULL, "mount",
                      (int)sup->can_mount);

@@ -519,6 +519,24 @@ static bool has_no_process(void *arg)
     return rig_processes(arg) == 0 && rig_supervisor(arg) == 0;
 }
 
+/* A sanitizer that speaks in the supervisor has nobody else to tell. */
+static void check_supervisor_log(struct rig *rig)
+{
+    static char text[65536];
+    char path[128];
+    size_t len;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/run/supervisor.log", rig->dir);
+    file = fopen(path, "re");
+    len = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+    text[len] = '\0';
+    if (file)
+        fclose(file);
+    if (strstr(text, "Sanitizer") || strstr(text, "runtime error"))
+        fail_msg("%s", text);
+}
+
 void rig_free(struct rig *rig)
 {
     pid_t supervisor;
@@ -528,6 +546,7 @@ void rig_free(struct rig *rig)
     if (supervisor > 0)
         kill(supervisor, SIGTERM);
     rig_until(has_no_process, rig);
+    check_supervisor_log(rig);
     for (size_t i = 0; i < RECORDS_MAX; i++) {
         free(rig->records[i].key);
         free(rig->records[i].value);
