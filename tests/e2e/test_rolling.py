@@ -81,3 +81,12 @@ def test_an_update_that_never_gets_ready_leaves_the_former_version(start, comman
     print(load.summary())
     assert load.failures == [], load.failures[:5]
     assert load.versions["direct"] == {"0", "2"}
+
+
+def test_a_removed_function_ends_as_soon_as_its_calls_do(gateway):
+    for round in range(20):
+        deploy(gateway, "cat", round, "POST")
+        assert gateway.call("cat", b"x").body == b"x"
+        assert gateway.api("DELETE", "/system/functions", {"functionName": "cat"}).status == 202
+        wait_for(lambda: not gateway.function_pids(), 20, "its process to end long before the drain timeout")
+    assert "refuses" not in gateway.log()
