@@ -154,6 +154,27 @@ int link_open(struct provider *p, char **ret_error)
     return r;
 }
 
+bool link_retake(struct provider *p)
+{
+    AUTO_FREE char *error = NULL;
+    json_t *reply;
+    int fd;
+
+    link_close(p);
+    fd = dial(p);
+    if (fd < 0)
+        return false;
+    wire_init(&p->link, fd);
+    reply = link_call(
+        p, json_pack("{s:s,s:i,s:b}", "op", "hello", "version", WIRE_VERSION, "if_free", 1),
+        &error);
+    if (!reply)
+        link_close(p);
+    json_decref(reply);
+    p->is_replaced = !reply;
+    return !p->is_replaced;
+}
+
 static bool wait_for(struct provider *p, short events, int64_t end_ms)
 {
     struct pollfd fd = {.fd = p->link.fd, .events = events};

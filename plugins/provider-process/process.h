@@ -150,6 +150,8 @@ bool quantity_parse(const char *text, double *ret);
 
 /* link.c */
 int link_open(struct provider *p, char **ret_error);
+/* Becomes the owner again unless there is one. */
+bool link_retake(struct provider *p);
 void link_close(struct provider *p);
 /* Sends a request (taken over) and waits for its reply. NULL with a text; the link is closed when
  * the supervisor is not there any more. */

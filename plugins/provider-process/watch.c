@@ -166,14 +166,15 @@ static int32_t turn(struct provider *p, bool *is_synced, int64_t *next_ms)
     return r;
 }
 
-/* What we know grows old from here, so nothing is pushed and nothing is started or stopped. */
+/* What we know grows old from here, so nothing is pushed and nothing is started or stopped, unless
+ * the other one goes away: a takeover or a reload that failed. */
 static void stand_by(struct provider *p)
 {
     static const char why[] = "another gateway has taken the functions over";
 
     fng_log(p->host, FNG_LOG_WARN, "%s", why);
     p->host->health(p->host->instance, FNG_HEALTH_DEGRADED, fng_str_from(why));
-    while (!is_cancelled(p))
+    while (!is_cancelled(p) && !link_retake(p))
         p->host->wait_ms(p->host->instance, RECONNECT_MS);
 }
 

@@ -13,7 +13,7 @@
  *   leave                    -> {}; the supervisor exits, the replicas stay for its successor
  *
  *   event "replica" {replica: status}, event "gone" {id}, event "replaced" {}: another client said
- *   hello and is the owner now
+ *   hello and is the owner now; hello {version, if_free: true} is refused while there is one
  *
  * plan:   ns, function, name, revision, argv, env, folder, log, log_max, log_files, grace_ms,
  *         secrets_from, secrets_at, uid, gid, nofile, memory (bytes), cpu (millicores)

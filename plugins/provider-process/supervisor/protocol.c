@@ -83,6 +83,8 @@ static json_t *op_hello(struct client *client, const json_t *request)
     if (wire_int(request, "version") != WIRE_VERSION)
         return json_pack("{s:s,s:i}", "error", "another version of the protocol is spoken here",
                          "version", WIRE_VERSION);
+    if (former && former != client && json_is_true(json_object_get(request, "if_free")))
+        return json_pack("{s:s}", "error", "the replicas have an owner");
     client->is_welcome = true;
     if (former && former != client)
         retire(former);
