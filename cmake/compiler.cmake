@@ -17,7 +17,7 @@ if(FNGATE_SANITIZE)
     add_compile_options(-fsanitize=${FNGATE_SANITIZE} -fno-omit-frame-pointer
                         -fno-sanitize-recover=all)
     # gcc sees uninitialised reads in its own instrumentation.
-    add_compile_options(-Wno-maybe-uninitialized)
+    add_compile_options($<$<C_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
     add_link_options(-fsanitize=${FNGATE_SANITIZE})
 else()
     # Fortified sources hide findings from sanitizers, so only without them.

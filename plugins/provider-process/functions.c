@@ -422,6 +422,7 @@ int32_t op_remove(void *self, struct fng_str ns, struct fng_str name, uint64_t g
         if (fn) {
             fn->is_removed = fn->is_dirty = true;
             fn->generation = generation;
+            function_withdraw(p, fn);
         }
         pthread_mutex_unlock(&p->lock);
         provider_wake(p);

@@ -160,6 +160,9 @@ json_t *link_call(struct provider *p, json_t *request, char **ret_error);
 json_t *link_event(struct provider *p, int *ret_r);
 
 /* reconcile.c */
+/* Its replicas leave with it, at once: the host releases them as soon as the removal returns, and a
+ * function that takes the name meanwhile must not find them. Any thread, `lock` held. */
+void function_withdraw(struct provider *p, struct function *fn);
 void reconcile(struct provider *p, struct function *fn, int64_t now_ms);
 /* A status from the supervisor; an unknown replica is added. */
 void reconcile_status(struct provider *p, const json_t *status);

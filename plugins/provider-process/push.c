@@ -106,21 +106,19 @@ static void clean_up(struct provider *p, const struct function *fn)
     tree_remove(mounts);
 }
 
-/* Its endpoints are gone for the host: should the name be deployed again, these are not shown. */
-static void push_removal(struct provider *p, struct function *fn, int64_t now_ms)
+static void push_removal(struct provider *p, struct function *fn)
 {
+    int32_t r;
+
     if (fn->is_removal_pushed)
         return;
-    complain(p, fn, "removal",
-             p->host->fn_remove(p->host->instance, fng_str_from(fn->ns), fng_str_from(fn->name),
-                                fn->generation));
+    r = p->host->fn_remove(p->host->instance, fng_str_from(fn->ns), fng_str_from(fn->name),
+                           fn->generation);
+    /* When the operation returned before we came here, the host has removed it by itself. */
+    if (r != FNG_E_NOT_FOUND)
+        complain(p, fn, "removal", r);
     fn->is_removal_pushed = true;
-    for (struct replica *r = fn->replicas; r; r = r->next) {
-        r->is_hidden = true;
-        if (!r->is_draining)
-            r->drain_end_ms = now_ms + p->drain_timeout_ms;
-        r->is_draining = true;
-    }
+    function_withdraw(p, fn);
 }
 
 void push_all(struct provider *p, int64_t now_ms)
@@ -131,7 +129,7 @@ void push_all(struct provider *p, int64_t now_ms)
         struct function *next = fn->next;
 
         if (fn->is_removed) {
-            push_removal(p, fn, now_ms);
+            push_removal(p, fn);
             if (!fn->replicas) {
                 clean_up(p, fn);
                 function_delete(p, fn);

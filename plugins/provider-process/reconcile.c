@@ -51,11 +51,21 @@ static void drain(struct provider *p, struct function *fn, struct replica *r, in
     if (r->is_draining || r->state == REPLICA_STOPPING)
         return;
     r->is_draining = true;
-    r->is_released = false;
     r->drain_end_ms = now_ms + p->drain_timeout_ms;
     fn->is_moved = true;
     if (!r->is_offered)
         call_stop(p, fn, r);
+}
+
+void function_withdraw(struct provider *p, struct function *fn)
+{
+    for (struct replica *r = fn->replicas; r; r = r->next) {
+        r->is_hidden = true;
+        if (r->is_draining)
+            continue;
+        r->is_draining = true;
+        r->drain_end_ms = monotonic_ms() + p->drain_timeout_ms;
+    }
 }
 
 static void drain_all(struct provider *p, struct function *fn, bool of_revision, int64_t now_ms)

@@ -175,6 +175,17 @@ class Gateway:
                     pids.append(int(entry.name))
         return sorted(pids)
 
+    def replica_pids(self):
+        """Those of them that lead a replica: without the processes that serve single calls."""
+        leaders = []
+        for pid in self.function_pids():
+            try:
+                if os.getsid(pid) == pid:
+                    leaders.append(pid)
+            except ProcessLookupError:
+                continue
+        return leaders
+
     def supervisor_pids(self):
         pids = []
         for entry in pathlib.Path("/proc").iterdir():

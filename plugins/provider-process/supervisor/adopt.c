@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LISTEN_FD = 3, FDS_ABOVE = 10 };
+enum { LISTEN_FD = 3, FDS_ABOVE = 10, SWEEP_TRIES = 20, SWEEP_AGAIN_MS = 50 };
 
 struct marked {
     pid_t pid;
@@ -166,6 +166,7 @@ void adopt_all(struct supervisor *sup, bool is_same_boot)
     }
     kill_unknown(sup, &scan);
     free(scan.items);
+    sup->sweep_due_ms = monotonic_ms();
     if (sup->count > 0)
         supervisor_log("took over %zu of %zu replicas", adopted, sup->count);
 }
@@ -176,4 +177,6 @@ void adopt_sweep(struct supervisor *sup)
 
     kill_unknown(sup, &scan);
     free(scan.items);
+    if (!cgroups_sweep(sup) && ++sup->sweep_tries < SWEEP_TRIES)
+        sup->sweep_due_ms = monotonic_ms() + SWEEP_AGAIN_MS;
 }

@@ -2,6 +2,7 @@
  * own, so that whatever limits it was given hold for the functions too. */
 #include "supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -102,9 +103,21 @@ void cgroups_probe(struct cgroups *groups)
     }
 }
 
+/* "fngate-<run folder>-": several supervisors may share a parent. */
+static char *group_prefix(const struct supervisor *sup)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+
+    for (const char *p = sup->run_dir; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 16777619U;
+    return text_format("fngate-%08x-", hash);
+}
+
 static char *group_path(const char *parent, const struct replica *replica)
 {
-    return text_format("%s/fngate-%llu", parent, (unsigned long long)replica->id);
+    AUTO_FREE char *prefix = group_prefix(replica->sup);
+
+    return text_format("%s/%s%llu", parent, prefix, (unsigned long long)replica->id);
 }
 
 static int open_procs(const char *folder)
@@ -171,24 +184,43 @@ char *cgroup_make(const struct cgroups *groups, const struct replica *replica, i
                                     : "memory and cpu");
 }
 
-static void remove_group(const char *parent, const struct replica *replica)
+/* Kills what is left in a group and removes it; false: its processes are still dying. */
+static bool remove_group(const char *folder)
 {
-    AUTO_FREE char *folder = parent ? group_path(parent, replica) : NULL;
-    AUTO_FREE char *procs = parent ? text_format("%s/cgroup.procs", folder) : NULL;
-    AUTO_FREE char *text = parent ? file_read(procs, 1 << 20, NULL) : NULL;
+    AUTO_FREE char *procs = text_format("%s/cgroup.procs", folder);
+    AUTO_FREE char *text = file_read(procs, 1 << 20, NULL);
     char *rest = text, *line;
 
     while (text && (line = strsep(&rest, "\n")))
         if (atoi(line) > 1)
             kill(atoi(line), SIGKILL);
-    if (folder)
-        rmdir(folder);
+    return rmdir(folder) == 0 || errno == ENOENT;
 }
 
-void cgroup_remove(const struct cgroups *groups, const struct replica *replica)
+static bool sweep_parent(struct supervisor *sup, const char *parent)
 {
-    if (wire_int(replica->plan, "memory"))
-        remove_group(groups->memory, replica);
-    if (wire_int(replica->plan, "cpu"))
-        remove_group(groups->cpu, replica);
+    AUTO_FREE char *prefix = group_prefix(sup);
+    size_t prefix_len = strlen(prefix);
+    DIR *dir = parent ? opendir(parent) : NULL;
+    struct dirent *entry;
+    bool is_clean = true;
+
+    while (dir && (entry = readdir(dir))) {
+        AUTO_FREE char *folder = text_format("%s/%s", parent, entry->d_name);
+
+        if (strncmp(entry->d_name, prefix, prefix_len) != 0 ||
+            replica_find(sup, strtoull(entry->d_name + prefix_len, NULL, 10)))
+            continue;
+        is_clean = remove_group(folder) && is_clean;
+    }
+    if (dir)
+        closedir(dir);
+    return is_clean;
+}
+
+bool cgroups_sweep(struct supervisor *sup)
+{
+    bool is_clean = sweep_parent(sup, sup->groups.memory);
+
+    return sweep_parent(sup, sup->groups.cpu) && is_clean;
 }

@@ -236,11 +236,11 @@ static void forget(struct replica *r)
     sup->replicas[i] = sup->replicas[--sup->count];
     logfile_pump(&r->log, true);
     unlink(r->socket);
-    cgroup_remove(&sup->groups, r);
     journal_remove(r);
     logfile_close(&r->log, true);
     protocol_tell(sup, "gone", json_pack("{s:I}", "id", (json_int_t)r->id));
     sup->sweep_due_ms = monotonic_ms() + SWEEP_DELAY_MS;
+    sup->sweep_tries = 0;
     replica_free(r);
 }
 

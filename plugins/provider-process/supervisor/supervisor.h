@@ -78,6 +78,7 @@ struct supervisor {
     bool is_stopping;     /* asked to end with all replicas */
     bool is_leaving;      /* asked to end without them */
     int64_t sweep_due_ms; /* when to look for processes that nobody owns; 0: not at all */
+    unsigned sweep_tries;
     int64_t idle_since_ms;
 };
 
@@ -109,7 +110,8 @@ bool spawn_can_mount(void);
 /* adopt.c: processes of a former supervisor. */
 /* Takes over what the journal remembers and still runs; kills marked processes that nobody owns. */
 void adopt_all(struct supervisor *sup, bool is_same_boot);
-/* Kills marked processes of this run folder whose replica is unknown. */
+/* Kills marked processes of this run folder whose replica is unknown, and removes their control
+ * groups; tries again a little later while these are in use. */
 void adopt_sweep(struct supervisor *sup);
 
 /* journal.c */
@@ -136,6 +138,7 @@ void cgroups_probe(struct cgroups *groups);
 /* Makes the group of a replica that has limits. fds[i] get up to two cgroup.procs descriptors (-1:
  * none) to which the child writes "0". Returns a warning to be freed, or NULL. */
 char *cgroup_make(const struct cgroups *groups, const struct replica *replica, int fds[2]);
-void cgroup_remove(const struct cgroups *groups, const struct replica *replica);
+/* Removes groups whose replica is gone; false when some are still in use by dying processes. */
+bool cgroups_sweep(struct supervisor *sup);
 
 #endif
