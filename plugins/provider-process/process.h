@@ -12,6 +12,7 @@
 #include "wire.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 enum replica_state { REPLICA_RUNNING, REPLICA_BACK_OFF, REPLICA_CRASH_LOOP, REPLICA_STOPPING };
@@ -86,7 +87,7 @@ struct provider {
     int64_t link_seq;
     json_t *link_events; /* came while a reply was waited for */
     bool is_replaced;    /* another gateway owns the replicas now: hands off */
-    bool can_memory, can_cpu, can_mount;
+    atomic_bool can_memory, can_cpu, can_mount; /* as the supervisor says; read by all threads */
 };
 
 /* functions.c: the table, and the operations on it. */

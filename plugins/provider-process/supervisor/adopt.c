@@ -119,9 +119,7 @@ static void abandon(struct replica *r, const struct scan *scan)
     for (size_t i = 0; i < scan->count; i++)
         if (scan->items[i].id == r->id)
             kill(scan->items[i].pid, SIGKILL);
-    if (r->pidfd >= 0)
-        close(r->pidfd);
-    r->pidfd = -1;
+    supervisor_close(r->sup, &r->pidfd);
     r->pid = 0;
     r->start_ticks = 0;
     r->is_ready = false;

@@ -48,6 +48,15 @@ int supervisor_watch(struct supervisor *sup, int fd, uint32_t events, struct sou
     return epoll_ctl(sup->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+void supervisor_close(struct supervisor *sup, int *fd)
+{
+    if (*fd < 0)
+        return;
+    epoll_ctl(sup->epoll_fd, EPOLL_CTL_DEL, *fd, NULL);
+    close(*fd);
+    *fd = -1;
+}
+
 /* The group dies with its leader, and before the leader is reaped, so that its number still is its
  * own. Orphans that were handed to us are reaped too. */
 static void reap(struct supervisor *sup)
@@ -260,6 +269,16 @@ static void redirect_output(const char *run_dir)
         close(log_fd);
 }
 
+static void dispose(struct supervisor *sup)
+{
+    protocol_close(sup);
+    for (size_t i = 0; i < sup->count; i++)
+        replica_free(sup->replicas[i]);
+    free(sup->replicas);
+    free(sup->groups.memory);
+    free(sup->groups.cpu);
+}
+
 int main(int argc, char **argv)
 {
     struct supervisor sup = {.socket_fd = -1, .journal_fd = -1};
@@ -288,6 +307,6 @@ int main(int argc, char **argv)
     }
     say(ready_fd, 0);
     loop(&sup);
-    protocol_close(&sup);
+    dispose(&sup);
     return 0;
 }

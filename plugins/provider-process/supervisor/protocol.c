@@ -22,7 +22,7 @@ static void drop(struct client *client)
     if (sup->owner == client)
         sup->owner = NULL;
     sup->idle_since_ms = monotonic_ms();
-    close(client->wire.fd);
+    supervisor_close(sup, &client->wire.fd);
     wire_free(&client->wire);
 }
 
@@ -262,7 +262,6 @@ void protocol_close(struct supervisor *sup)
     protocol_reap(sup);
     if (sup->socket_fd >= 0) {
         unlink(path);
-        close(sup->socket_fd);
+        supervisor_close(sup, &sup->socket_fd);
     }
-    sup->socket_fd = -1;
 }

@@ -110,9 +110,9 @@ void replica_free(struct replica *r)
 {
     if (!r)
         return;
+    supervisor_close(r->sup, &r->log.fifo);
     logfile_close(&r->log, false);
-    if (r->pidfd >= 0)
-        close(r->pidfd);
+    supervisor_close(r->sup, &r->pidfd);
     if (r->listen_fd >= 0)
         close(r->listen_fd);
     json_decref(r->plan);
@@ -237,6 +237,7 @@ static void forget(struct replica *r)
     logfile_pump(&r->log, true);
     unlink(r->socket);
     journal_remove(r);
+    supervisor_close(sup, &r->log.fifo);
     logfile_close(&r->log, true);
     protocol_tell(sup, "gone", json_pack("{s:I}", "id", (json_int_t)r->id));
     sup->sweep_due_ms = monotonic_ms() + SWEEP_DELAY_MS;
@@ -282,9 +283,7 @@ void replica_ended(struct replica *r, int status)
 {
     r->pid = 0;
     r->start_ticks = 0;
-    if (r->pidfd >= 0)
-        close(r->pidfd);
-    r->pidfd = -1;
+    supervisor_close(r->sup, &r->pidfd);
     logfile_pump(&r->log, true);
     if (r->state == REPLICA_STOPPING) {
         forget(r);

@@ -85,6 +85,10 @@ struct supervisor {
 /* main.c */
 void supervisor_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int supervisor_watch(struct supervisor *sup, int fd, uint32_t events, struct source *source);
+/* Takes a descriptor out and closes it. Closing alone is not enough: a child between vfork and the
+ * end of its exec has a copy, and until it is gone epoll goes on reporting to a source that may be
+ * freed. */
+void supervisor_close(struct supervisor *sup, int *fd);
 
 /* replica.c: life of one replica. */
 struct replica *replica_find(struct supervisor *sup, uint64_t id);

@@ -232,10 +232,20 @@ static int32_t set_secret(struct rig *rig, const char *name, const char *value, 
                                     fng_str_from(value), mode);
 }
 
+/* As the function itself sees it. */
+static void check_secret(const char *socket, const char *value)
+{
+    char path[256] = "/file", body[256];
+
+    assert_int_equal(rig_get(socket, "/env/OPENFAAS_SECRETS_DIR", path + 5, 200), 200);
+    strcat(path, "/token");
+    assert_int_equal(rig_get(socket, path, body, sizeof(body)), 200);
+    assert_string_equal(body, value);
+}
+
 static void secrets_are_files_that_follow_updates(void **state)
 {
     struct rig_function function = {.name = "keeper", .secret = "token"};
-    char path[256] = "/file", body[256];
     struct rig_view view;
 
     assert_int_equal(rig_deploy(*state, &function), FNG_E_INVALID);
@@ -244,13 +254,9 @@ static void secrets_are_files_that_follow_updates(void **state)
     assert_int_equal(set_secret(*state, "token", "one", FNG_SECRET_CREATE), 0);
     assert_int_equal(rig_deploy(*state, &function), 0);
     rig_wait_ready(*state, "keeper", 1, &view);
-    assert_int_equal(rig_get(view.address[0], "/env/OPENFAAS_SECRETS_DIR", path + 5, 200), 200);
-    strcat(path, "/token");
-    assert_int_equal(rig_get(view.address[0], path, body, sizeof(body)), 200);
-    assert_string_equal(body, "one");
+    check_secret(view.address[0], "one");
     assert_int_equal(set_secret(*state, "token", "two", FNG_SECRET_UPDATE), 0);
-    assert_int_equal(rig_get(view.address[0], path, body, sizeof(body)), 200);
-    assert_string_equal(body, "two");
+    check_secret(view.address[0], "two");
 }
 
 static void put_file(const char *folder, const char *name, const char *text, mode_t mode)
@@ -361,6 +367,63 @@ static void limits_become_control_groups_or_a_warning(void **state)
     assert_non_null(strstr(view.warning, "nvidia.com/gpu"));
 }
 
+static void in_strict_mode_what_cannot_be_honoured_is_refused(void **state)
+{
+    struct rig *rig = *state;
+
+    rig_stop(rig);
+    rig_set(rig, "strict", "true");
+    rig_start(rig);
+    assert_int_equal(
+        rig_deploy(rig, &(struct rig_function){.name = "gpu", .limit = {{"nvidia.com/gpu", "1"}}}),
+        FNG_E_INVALID);
+    assert_string_equal(rig_field(rig), "limits");
+}
+
+/* A copy that any user may execute: the build folder need not be open to all. */
+static void copy_program(const char *from, const char *to)
+{
+    char buf[65536];
+    FILE *in = fopen(from, "r"), *out = fopen(to, "w");
+    size_t n;
+
+    assert_true(in && out);
+    while ((n = fread(buf, 1, sizeof(buf), in)) > 0)
+        assert_int_equal(fwrite(buf, 1, n, out), n);
+    fclose(in);
+    fclose(out);
+    chmod(to, 0755);
+}
+
+static void functions_run_as_the_user_that_is_configured(void **state)
+{
+    struct rig *rig = *state;
+    char program[] = "/tmp/fngate-answering-XXXXXX", body[4096];
+    struct rig_view view;
+
+    if (geteuid() != 0)
+        return; /* others cannot change the user; start() refuses it */
+    close(mkstemp(program));
+    copy_program(ANSWERING, program);
+    rig_stop(rig);
+    rig_set(rig, "user", "nobody");
+    rig_start(rig);
+    assert_int_equal(set_secret(rig, "token", "mine", FNG_SECRET_CREATE), 0);
+    assert_int_equal(
+        rig_deploy(rig,
+                   &(struct rig_function){.name = "humble",
+                                          .command = program,
+                                          .secret = "token",
+                                          .annotation = {{"com.openfaas.process.mode", "direct"}}}),
+        0);
+    rig_wait_ready(rig, "humble", 1, &view);
+    assert_int_equal(rig_get(view.address[0], "/file/proc/self/status", body, sizeof(body)), 200);
+    unlink(program);
+    assert_null(strstr(body, "Uid:\t0"));
+    assert_non_null(strstr(body, "NoNewPrivs:\t1"));
+    check_secret(view.address[0], "mine");
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -380,6 +443,8 @@ int main(void)
         CASE(what_cannot_run_is_refused_with_the_field),
         CASE(a_ready_path_is_asked_before_requests_come),
         CASE(limits_become_control_groups_or_a_warning),
+        CASE(in_strict_mode_what_cannot_be_honoured_is_refused),
+        CASE(functions_run_as_the_user_that_is_configured),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

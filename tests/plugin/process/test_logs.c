@@ -189,7 +189,8 @@ static void following_goes_through_ends_updates_and_zero(void **state)
     pthread_join(thread, NULL);
     assert_int_equal(taken->result, 0);
     assert_int_equal(count_of(taken, "first"), 1);
-    assert_int_equal(count_of(taken, "after-its-end"), 1);
+    /* Twice when the supervisor was killed between writing it and taking it out of the FIFO. */
+    assert_true(count_of(taken, "after-its-end") >= 1);
     assert_true(count_of(taken, "without-a-supervisor") >= 1);
     free(taken);
 }
