@@ -27,7 +27,8 @@ struct catalog *catalog_new(const struct catalog_config *config)
 
 static void fn_free(struct catalog_fn *fn)
 {
-    catalog_set_warnings(fn, NULL, 0);
+    timer_cancel(&fn->wake_again);
+    honour_forget(fn);
     fn_spec_unref(fn->spec);
     mem_free(fn->reason);
     mem_free(fn);
@@ -52,6 +53,7 @@ void catalog_free(struct catalog *catalog)
     VEC_FREE(&catalog->fns);
     VEC_FREE(&catalog->providers);
     catalog_unstage(catalog);
+    hold_free(catalog);
     map_free(&catalog->creating);
     tombstones_clear(catalog);
     namespaces_free(catalog);
@@ -323,6 +325,7 @@ static struct catalog_fn *insert(struct catalog *catalog, struct instance *owner
     fn->owner = owner;
     fn->spec = fn_spec_ref(spec);
     fn->route = route_fn_put(catalog->config.routes, ns, name);
+    wake_init(fn);
     route_fn_set_user(fn->route, fn);
     VEC_PUSH(&catalog->fns);
     memmove(&catalog->fns.items[at + 1], &catalog->fns.items[at],
@@ -339,19 +342,21 @@ struct catalog_fn *catalog_put(struct catalog *catalog, struct instance *owner,
     struct catalog_fn *fn = catalog_find(catalog, str_of(function->ns), str_of(function->name));
     struct route_policy policy;
 
-    if (fn && fn->spec != spec) {
-        fn_spec_unref(fn->spec);
-        fn->spec = fn_spec_ref(spec);
-        fn->owner = owner;
-    } else if (!fn) {
+    if (!fn)
         fn = insert(catalog, owner, spec);
-    }
+    fn_spec_ref(spec);
+    fn_spec_unref(fn->spec);
+    fn->spec = spec;
+    fn->owner = owner;
+    fn->content_generation = function->generation;
     if (function->generation > catalog->generation)
         catalog->generation = function->generation;
     fn->is_seen = true;
     policy = policy_of(catalog, fn);
     route_fn_set_policy(catalog->config.routes, fn->route, &policy);
+    honour_refresh(fn);
     catalog_tell(catalog, fn, false);
+    wake_if_parked(fn);
     return fn;
 }
 
@@ -360,17 +365,6 @@ void catalog_set_reason(struct catalog_fn *fn, struct str reason)
     mem_free(fn->reason);
     fn->reason = reason.len ? str_dup(reason) : NULL;
     route_fn_set_reason(fn->catalog->config.routes, fn->route, reason);
-}
-
-void catalog_set_warnings(struct catalog_fn *fn, const struct fng_str *warnings, size_t count)
-{
-    for (size_t i = 0; i < fn->warnings_count; i++)
-        mem_free(fn->warnings[i]);
-    mem_free(fn->warnings);
-    fn->warnings = count ? xcalloc(count, sizeof(*fn->warnings)) : NULL;
-    fn->warnings_count = count;
-    for (size_t i = 0; i < count; i++)
-        fn->warnings[i] = str_dup(str_of(warnings[i]));
 }
 
 /* Remembers that the name was removed at `generation`, so that a delta which was under way then
@@ -384,6 +378,15 @@ static void bury(struct catalog *catalog, struct str key, uint64_t generation)
         tombstones_clear(catalog);
     *stored = generation;
     mem_free(map_set(&catalog->tombstones, key, stored));
+}
+
+bool catalog_is_buried(const struct catalog *catalog, struct str ns, struct str name,
+                       uint64_t generation)
+{
+    char key[KEY_MAX];
+    const uint64_t *removed = map_get(&catalog->tombstones, catalog_key(key, ns, name));
+
+    return removed && *removed >= generation;
 }
 
 void catalog_unbury(struct catalog *catalog, struct str ns, struct str name)
@@ -401,7 +404,8 @@ void catalog_drop(struct catalog *catalog, struct catalog_fn *fn, uint64_t gener
 
     catalog_tell(catalog, fn, true);
     counters_forget(catalog, fn);
-    bury(catalog, catalog_key(key, ns, name), generation);
+    if (generation > 0)
+        bury(catalog, catalog_key(key, ns, name), generation);
     route_fn_set_user(fn->route, NULL);
     route_fn_drop(catalog->config.routes, fn->route);
     VEC_REMOVE(&catalog->fns, at);

@@ -17,14 +17,20 @@ struct catalog_fn {
     struct fn_spec *spec; /* as asked for; replicas is the desired number */
     struct instance *owner;
     struct route_fn *route;
-    unsigned ready, starting, draining; /* endpoints */
-    char *reason;                       /* why it is not as desired; NULL: it is */
-    char **warnings;                    /* what the backend cannot honour */
-    size_t warnings_count;
-    bool is_seen;        /* in the snapshot under way */
-    bool is_waking;      /* an activate call is under way */
-    int64_t ready_at_ms; /* monotonic: last time an endpoint was added or it was deployed */
-    void *scale_state;   /* of core/scale */
+    unsigned ready, starting, draining;   /* endpoints */
+    char *reason;                         /* why it is not as desired; NULL: it is */
+    char **warnings;                      /* what the backend cannot honour: its own words first */
+    size_t warnings_count, warnings_said; /* all; those that the provider has sent */
+    /* Newest generations: of what is deployed, of its updates and removals, of its scalings. They
+     * differ while calls overtake each other: a provider runs the latter two side by side. */
+    uint64_t content_generation, control_generation, scale_generation;
+    bool is_seen;            /* in the snapshot under way */
+    bool is_waking;          /* an activate call is under way */
+    unsigned wakes_failed;   /* in a row */
+    int64_t woken_at_ms;     /* monotonic: last time the provider was asked */
+    struct timer wake_again; /* after a wake that failed */
+    int64_t ready_at_ms;     /* monotonic: last time an endpoint was added or it was deployed */
+    void *scale_state;       /* of core/scale */
 };
 
 struct catalog_provider {
@@ -69,6 +75,8 @@ void catalog_on_synced(struct catalog *catalog, void (*on_synced)(void *arg), vo
 
 /* Wishes for functions of the provider (deploy, remove, scale, wake) wait from now on. */
 void catalog_hold(struct catalog *catalog, struct instance *instance);
+/* Wishes for the function would wait. */
+bool catalog_is_held(const struct catalog_fn *fn);
 /* No wish is under way at a provider that is held. on_quiet says when, until catalog_resume. */
 bool catalog_is_quiet(const struct catalog *catalog);
 void catalog_on_quiet(struct catalog *catalog, void (*on_quiet)(void *arg), void *arg);
@@ -142,7 +150,7 @@ struct instance *catalog_owner_of(const struct catalog *catalog, struct str ns, 
 uint32_t catalog_scale_min(const struct catalog_fn *fn);
 
 /* A request waits for the function: start it unless that is under way. From proxy_hooks, posted to
- * the control loop. */
+ * the control loop. A start that fails is tried again with back-off while requests are parked. */
 void catalog_wake(struct catalog *catalog, struct catalog_fn *fn);
 
 /* Observers, for scale and counters: called on the control loop after a change; fn is gone

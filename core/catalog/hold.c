@@ -55,6 +55,11 @@ bool hold_covers(const struct catalog *catalog, const struct instance *owner)
     return false;
 }
 
+bool catalog_is_held(const struct catalog_fn *fn)
+{
+    return hold_covers(fn->catalog, fn->owner);
+}
+
 /* ---- What waits ---- */
 
 static struct held *held_new(struct catalog *catalog, enum held_kind kind, plugin_done_f *done,
@@ -159,4 +164,13 @@ void catalog_resume(struct catalog *catalog)
         go_on(catalog, held);
         held_free(held);
     }
+}
+
+/* At the end nobody is told any more. */
+void hold_free(struct catalog *catalog)
+{
+    struct list *node;
+
+    while ((node = list_pop(&catalog->held)))
+        held_free(CONTAINER_OF(node, struct held, node));
 }

@@ -21,15 +21,19 @@ struct namespace_record {
     struct pool pool;
 };
 
+enum wish_kind { WISH_CREATE, WISH_UPDATE, WISH_REMOVE, WISH_SCALE, WISH_WAKE };
+
 /* A wish under way; it owns what it needs, as anything may change until the provider answers. */
 struct wish {
     struct list node; /* catalog->wishes */
     struct catalog *catalog;
     struct instance *owner;
-    struct fn_spec *spec; /* deploy, scale, wake: the new one */
+    enum wish_kind kind;
+    struct fn_spec *spec; /* create, update: the new one */
+    uint32_t replicas;    /* scale, wake */
     char *ns, *name;
     uint64_t generation;
-    bool is_creating;
+    unsigned attempts;
     plugin_done_f *done;
     void *arg;
 };
@@ -64,6 +68,7 @@ uint64_t catalog_generation_next(struct catalog *catalog);
 struct catalog_fn *catalog_put(struct catalog *catalog, struct instance *owner,
                                struct fn_spec *spec);
 void catalog_set_reason(struct catalog_fn *fn, struct str reason);
+/* Deltas up to `generation` are refused from then on; 0: none. */
 void catalog_drop(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation);
 void catalog_tell(struct catalog *catalog, struct catalog_fn *fn, bool is_removed);
 /* "ns/name" into buf. */
@@ -71,8 +76,35 @@ struct str catalog_key(char buf[KEY_MAX], struct str ns, struct str name);
 bool catalog_name_is_valid(struct str name);
 struct catalog_provider *catalog_provider_of(struct catalog *catalog,
                                              const struct instance *instance);
-void catalog_set_warnings(struct catalog_fn *fn, const struct fng_str *warnings, size_t count);
 
+/* What backends cannot honour (honour.c). */
+
+/* The first field from *pos on that the provider says it cannot honour, NULL when there is none.
+ * *pos begins as 0. */
+const char *honour_next(const struct instance *owner, const struct fng_function *function,
+                        size_t *pos);
+/* The provider's own warnings; those of the core are added. */
+void catalog_set_warnings(struct catalog_fn *fn, const struct fng_str *warnings, size_t count);
+/* The spec or the owner changed: adds the core's warnings anew. */
+void honour_refresh(struct catalog_fn *fn);
+void honour_forget(struct catalog_fn *fn);
+
+/* Starting from zero (wake.c). */
+void wake_init(struct catalog_fn *fn);
+/* Starts the function when it is at zero and requests wait for it all the same. */
+void wake_if_parked(struct catalog_fn *fn);
+
+/* Wishes (mutate.c). The wish is under way until wish_end, which frees it. */
+struct wish *wish_new(struct catalog *catalog, enum wish_kind kind, struct instance *owner,
+                      struct str ns, struct str name, plugin_done_f *done, void *arg);
+struct catalog_fn *wish_fn(const struct wish *wish);
+void wish_end(struct wish *wish, const struct plugin_result *result);
+/* Shows other replicas of what is deployed now, unless something newer came meanwhile. */
+void wish_show_replicas(const struct wish *wish, struct catalog_fn *fn);
+
+/* True when the name was removed at this generation or a later one. */
+bool catalog_is_buried(const struct catalog *catalog, struct str ns, struct str name,
+                       uint64_t generation);
 /* Forgets that the name was removed. */
 void catalog_unbury(struct catalog *catalog, struct str ns, struct str name);
 void catalog_set_endpoints(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation,
@@ -93,6 +125,7 @@ int32_t staged_endpoints(struct staged *staged, struct str ns, struct str name, 
 /* Wishes that wait (hold.c). */
 bool hold_covers(const struct catalog *catalog, const struct instance *owner);
 void hold_wish_ended(struct catalog *catalog);
+void hold_free(struct catalog *catalog);
 void hold_deploy(struct catalog *catalog, enum catalog_deploy_mode mode,
                  const struct fng_function *function, plugin_done_f *done, void *arg);
 void hold_remove(struct catalog *catalog, struct str ns, struct str name, plugin_done_f *done,

@@ -1,19 +1,26 @@
-/* Wishes of callers: deploy, update, remove, scale, wake. Each is checked, handed to the owning
+/* Wishes of callers: deploy, update, remove, scale. Each is checked, handed to the owning
  * provider, and shown in the catalog before its caller is told. */
 #include "catalog/internal.h"
 
 #include "base/log.h"
 
-static struct wish *wish_new(struct catalog *catalog, struct instance *owner, struct str ns,
-                             struct str name, uint64_t generation, plugin_done_f *done, void *arg)
+enum { ATTEMPTS_MAX = 4 };
+
+static void wish_submit(struct wish *wish);
+
+/* ---- Wishes under way ---- */
+
+struct wish *wish_new(struct catalog *catalog, enum wish_kind kind, struct instance *owner,
+                      struct str ns, struct str name, plugin_done_f *done, void *arg)
 {
     struct wish *wish = xcalloc(1, sizeof(*wish));
 
     *wish = (struct wish){.catalog = catalog,
+                          .kind = kind,
                           .owner = owner,
                           .ns = str_dup(ns),
                           .name = str_dup(name),
-                          .generation = generation,
+                          .generation = catalog_generation_next(catalog),
                           .done = done,
                           .arg = arg};
     list_init(&wish->node);
@@ -21,7 +28,7 @@ static struct wish *wish_new(struct catalog *catalog, struct instance *owner, st
     return wish;
 }
 
-static void wish_end(struct wish *wish, const struct plugin_result *result)
+void wish_end(struct wish *wish, const struct plugin_result *result)
 {
     struct catalog *catalog = wish->catalog;
 
@@ -35,22 +42,105 @@ static void wish_end(struct wish *wish, const struct plugin_result *result)
     hold_wish_ended(catalog);
 }
 
-static struct catalog_fn *wish_fn(const struct wish *wish)
+struct catalog_fn *wish_fn(const struct wish *wish)
 {
     return catalog_find(wish->catalog, str_from(wish->ns), str_from(wish->name));
 }
 
-/* Shows the wish's spec, unless something newer came meanwhile. */
-static struct catalog_fn *wish_apply(const struct wish *wish)
+/* Puts a spec whose content is older than its generation. */
+static void put_merged(const struct wish *wish, struct fn_spec *content, uint32_t replicas,
+                       uint64_t generation)
+{
+    uint64_t content_generation = fn_spec_get(content)->generation;
+    struct fn_spec *merged = fn_spec_with(content, replicas, generation);
+
+    catalog_put(wish->catalog, wish->owner, merged)->content_generation = content_generation;
+    fn_spec_unref(merged);
+}
+
+void wish_show_replicas(const struct wish *wish, struct catalog_fn *fn)
+{
+    uint64_t content_generation = fn->content_generation;
+
+    if (fn_spec_get(fn->spec)->generation >= wish->generation)
+        return;
+    put_merged(wish, fn->spec, wish->replicas, wish->generation);
+    fn->content_generation = content_generation;
+}
+
+/* Shows what was deployed, unless something newer came meanwhile. The provider's own copy may carry
+ * what it filled in: it stays. A scaling that was quicker keeps its say about replicas. */
+static void wish_show_content(const struct wish *wish)
+{
+    const struct catalog_fn *fn = wish_fn(wish);
+
+    if (!fn && catalog_is_buried(wish->catalog, str_from(wish->ns), str_from(wish->name),
+                                 wish->generation))
+        return;
+    if (!fn || fn_spec_get(fn->spec)->generation < wish->generation)
+        catalog_put(wish->catalog, wish->owner, wish->spec);
+    else if (fn->content_generation < wish->generation)
+        put_merged(wish, wish->spec, fn_spec_get(fn->spec)->replicas,
+                   fn_spec_get(fn->spec)->generation);
+}
+
+/* Desired replicas: of the newest scaling when that is still under way. */
+static uint32_t replicas_now(const struct catalog_fn *fn)
+{
+    LIST_FOR_EACH(node, &fn->catalog->wishes)
+    {
+        const struct wish *wish = CONTAINER_OF(node, struct wish, node);
+
+        if (wish->kind == WISH_SCALE && wish->generation == fn->scale_generation)
+            return wish->replicas;
+    }
+    return fn_spec_get(fn->spec)->replicas;
+}
+
+/* Desired replicas of a new version: as now, at least the minimum, at least one. */
+static uint32_t replicas_wanted(const struct fng_function *function, const struct catalog_fn *fn)
+{
+    uint32_t wanted = fn ? replicas_now(fn) : 1;
+    uint64_t min;
+
+    if (str_to_u64(fng_kv_find(function->labels, STR("com.openfaas.scale.min")), UINT32_MAX,
+                   &min) &&
+        min > wanted)
+        wanted = (uint32_t)min;
+    return wanted ? wanted : 1;
+}
+
+/* The newest generation that was given to wishes of this kind for the function. */
+static uint64_t *newest_of(const struct wish *wish, struct catalog_fn *fn)
+{
+    return wish->kind == WISH_SCALE ? &fn->scale_generation : &fn->control_generation;
+}
+
+/* Scalings have a lane of their own, so a provider may see a newer generation first and refuse this
+ * one, although neither wish takes anything from the other: then it is said again as the newest.
+ * Not so when a newer wish of its own kind is under way. */
+static bool wish_again(struct wish *wish, const struct plugin_result *result)
 {
     struct catalog_fn *fn = wish_fn(wish);
+    uint64_t *newest, other;
 
-    if (fn && fn_spec_get(fn->spec)->generation > wish->generation)
-        return fn;
-    /* The provider's own copy of this generation may carry what it filled in: keep it. */
-    if (fn && fn_spec_get(fn->spec)->generation == wish->generation)
-        return fn;
-    return catalog_put(wish->catalog, wish->owner, wish->spec);
+    if (result->error != FNG_E_CONFLICT || wish->kind == WISH_CREATE || !fn ||
+        wish->attempts >= ATTEMPTS_MAX)
+        return false;
+    newest = newest_of(wish, fn);
+    other = wish->kind == WISH_SCALE ? fn->control_generation : fn->scale_generation;
+    if (*newest != wish->generation || other < wish->generation)
+        return false;
+    wish->generation = *newest = catalog_generation_next(wish->catalog);
+    if (wish->spec) {
+        struct fn_spec *spec = fn_spec_with(
+            wish->spec, replicas_wanted(fn_spec_get(wish->spec), fn), wish->generation);
+
+        fn_spec_unref(wish->spec);
+        wish->spec = spec;
+    }
+    wish_submit(wish);
+    return true;
 }
 
 /* ---- Deploy and update ---- */
@@ -69,7 +159,7 @@ static const char *bad_setting(const struct fng_function *function)
             return counts[i];
     }
     value = fng_kv_find(function->labels, STR("com.openfaas.scale.zero-duration"));
-    if (value.ptr && !str_to_duration_ms(value, &duration))
+    if (value.ptr && (!str_to_duration_ms(value, &duration) || duration == 0))
         return "com.openfaas.scale.zero-duration";
     value = fng_kv_find(function->annotations, STR("com.openfaas.timeout"));
     if (value.ptr && !str_to_duration_ms(value, &duration))
@@ -80,47 +170,23 @@ static const char *bad_setting(const struct fng_function *function)
     return NULL;
 }
 
-/* The first field that the provider says it cannot honour, NULL when there is none. */
-static const char *unsupported_field(const struct instance *owner,
-                                     const struct fng_function *function)
-{
-    uint32_t can = instance_descriptor(owner)->capabilities;
-
-    if (function->constraints.count && !(can & FNG_PROVIDER_CAN_CONSTRAINTS))
-        return "constraints";
-    if ((function->flags & FNG_FUNCTION_READ_ONLY_ROOT) && !(can & FNG_PROVIDER_CAN_READ_ONLY_ROOT))
-        return "readOnlyRootFilesystem";
-    if (fng_kv_find(function->limits, STR("memory")).ptr && !(can & FNG_PROVIDER_CAN_LIMIT_MEMORY))
-        return "limits.memory";
-    if (fng_kv_find(function->limits, STR("cpu")).ptr && !(can & FNG_PROVIDER_CAN_LIMIT_CPU))
-        return "limits.cpu";
-    return NULL;
-}
-
 static void on_deployed(void *arg, const struct plugin_result *result)
 {
     struct wish *wish = arg;
+    struct catalog_fn *fn;
     char key[KEY_MAX];
 
-    if (wish->is_creating)
+    if (wish_again(wish, result))
+        return;
+    if (wish->kind == WISH_CREATE)
         map_remove(&wish->catalog->creating,
                    catalog_key(key, str_from(wish->ns), str_from(wish->name)));
     if (result->error == FNG_OK)
-        wish_apply(wish)->ready_at_ms = loop_now_ms(wish->catalog->config.control);
+        wish_show_content(wish);
+    fn = wish_fn(wish);
+    if (fn && result->error == FNG_OK)
+        fn->ready_at_ms = loop_now_ms(wish->catalog->config.control);
     wish_end(wish, result);
-}
-
-/* Desired replicas of a new version: what runs now, at least the minimum, at least one. */
-static uint32_t replicas_wanted(const struct fng_function *function, const struct catalog_fn *fn)
-{
-    uint32_t wanted = fn ? fn_spec_get(fn->spec)->replicas : 1;
-    uint64_t min;
-
-    if (str_to_u64(fng_kv_find(function->labels, STR("com.openfaas.scale.min")), UINT32_MAX,
-                   &min) &&
-        min > wanted)
-        wanted = (uint32_t)min;
-    return wanted ? wanted : 1;
 }
 
 /* Everything that can be wrong before a provider is asked. 0, or an FNG_E_* class that was answered
@@ -162,66 +228,89 @@ static int32_t deploy_check(struct catalog *catalog, enum catalog_deploy_mode mo
     return error;
 }
 
+/* What the provider cannot honour: false when that was answered as an error. */
+static bool honour_check(struct catalog *catalog, const struct instance *owner,
+                         const struct fng_function *function, plugin_done_f *done, void *arg)
+{
+    const char *field;
+    size_t pos = 0;
+
+    while ((field = honour_next(owner, function, &pos))) {
+        if (catalog->config.is_strict) {
+            catalog_answer(catalog, done, arg, FNG_E_INVALID, field,
+                           "provider %s cannot honour %s and the configuration is strict",
+                           instance_name(owner), field);
+            return false;
+        }
+        log_warn("catalog", "%.*s.%.*s: %s is ignored: provider %s cannot honour it",
+                 STR_ARG(str_of(function->name)), STR_ARG(str_of(function->ns)), field,
+                 instance_name(owner));
+    }
+    return true;
+}
+
+static struct wish *deploy_wish(struct catalog *catalog, enum catalog_deploy_mode mode,
+                                struct instance *owner, const struct fng_function *function,
+                                plugin_done_f *done, void *arg)
+{
+    struct str ns = str_of(function->ns), name = str_of(function->name);
+    enum wish_kind kind = mode == CATALOG_CREATE ? WISH_CREATE : WISH_UPDATE;
+    struct wish *wish = wish_new(catalog, kind, owner, ns, name, done, arg);
+    struct catalog_fn *fn = catalog_find(catalog, ns, name);
+    struct fng_function wanted = *function;
+    char key[KEY_MAX];
+
+    wanted.generation = wish->generation;
+    wanted.replicas = replicas_wanted(function, fn);
+    if (fn) {
+        wanted.created_ms = fn_spec_get(fn->spec)->created_ms;
+        fn->control_generation = wish->generation;
+    }
+    wish->spec = fn_spec_new(&wanted);
+    if (kind == WISH_CREATE)
+        map_set(&catalog->creating, catalog_key(key, ns, name), wish);
+    return wish;
+}
+
 void catalog_deploy(struct catalog *catalog, enum catalog_deploy_mode mode,
                     const struct fng_function *function, plugin_done_f *done, void *arg)
 {
-    struct str ns = str_of(function->ns), name = str_of(function->name);
-    struct catalog_fn *fn = catalog_find(catalog, ns, name);
+    struct str ns = str_of(function->ns);
+    const struct catalog_fn *fn = catalog_find(catalog, ns, str_of(function->name));
     struct instance *owner;
-    struct fng_function wanted = *function;
-    struct wish *wish;
     struct err err;
-    char key[KEY_MAX];
 
     if (deploy_check(catalog, mode, function, done, arg) != FNG_OK)
         return;
     owner = fn ? fn->owner : catalog_owner_of(catalog, ns, &err);
-    if (!owner) {
+    if (!owner)
         catalog_answer(catalog, done, arg, FNG_E_INVALID, "namespace", "%s", err.text);
-        return;
-    }
-    if (hold_covers(catalog, owner)) {
+    else if (hold_covers(catalog, owner))
         hold_deploy(catalog, mode, function, done, arg);
-        return;
-    }
-    if (catalog->config.is_strict && unsupported_field(owner, function)) {
-        const char *field = unsupported_field(owner, function);
-
-        catalog_answer(catalog, done, arg, FNG_E_INVALID, field,
-                       "provider %s cannot honour %s and the configuration is strict",
-                       instance_name(owner), field);
-        return;
-    }
-    wanted.generation = catalog_generation_next(catalog);
-    wanted.replicas = replicas_wanted(function, fn);
-    wanted.created_ms = fn ? fn_spec_get(fn->spec)->created_ms : function->created_ms;
-    wish = wish_new(catalog, owner, ns, name, wanted.generation, done, arg);
-    wish->spec = fn_spec_new(&wanted);
-    if (mode == CATALOG_CREATE) {
-        wish->is_creating = true;
-        map_set(&catalog->creating, catalog_key(key, ns, name), wish);
-        provider_deploy(owner, wish->spec, 0, on_deployed, wish);
-    } else {
-        provider_update(owner, wish->spec, 0, on_deployed, wish);
-    }
+    else if (honour_check(catalog, owner, function, done, arg))
+        wish_submit(deploy_wish(catalog, mode, owner, function, done, arg));
 }
 
 /* ---- Remove ---- */
 
 static void on_removed(void *arg, const struct plugin_result *result)
 {
+    static const struct plugin_result ok = {.error = FNG_OK};
     struct wish *wish = arg;
-    struct catalog_fn *fn = wish_fn(wish);
-    bool is_gone = result->error == FNG_OK || result->error == FNG_E_NOT_FOUND;
+    struct catalog_fn *fn;
+    uint64_t generation;
 
-    /* A provider that does not know it any more agrees with us. */
-    if (fn && is_gone && fn_spec_get(fn->spec)->generation <= wish->generation)
-        catalog_drop(wish->catalog, fn, wish->generation);
-    if (result->error == FNG_E_NOT_FOUND) {
-        struct plugin_result ok = {.error = FNG_OK};
-
-        wish_end(wish, &ok);
+    if (wish_again(wish, result))
         return;
+    /* A provider that does not know it any more agrees with us. */
+    if (result->error == FNG_E_NOT_FOUND)
+        result = &ok;
+    fn = wish_fn(wish);
+    if (fn && result->error == FNG_OK) {
+        /* Newer is only a scaling: a deploy would have had to wait for us. */
+        generation = fn_spec_get(fn->spec)->generation;
+        catalog_drop(wish->catalog, fn,
+                     generation > wish->generation ? generation : wish->generation);
     }
     wish_end(wish, result);
 }
@@ -237,7 +326,7 @@ void catalog_remove(struct catalog *catalog, struct str ns, struct str name, plu
                     void *arg)
 {
     struct catalog_fn *fn = catalog_find(catalog, ns, name);
-    uint64_t generation;
+    struct wish *wish;
 
     if (!fn) {
         answer_unknown(catalog, ns, name, done, arg);
@@ -247,19 +336,23 @@ void catalog_remove(struct catalog *catalog, struct str ns, struct str name, plu
         hold_remove(catalog, ns, name, done, arg);
         return;
     }
-    generation = catalog_generation_next(catalog);
-    provider_remove(fn->owner, ns, name, generation, 0, on_removed,
-                    wish_new(catalog, fn->owner, ns, name, generation, done, arg));
+    wish = wish_new(catalog, WISH_REMOVE, fn->owner, ns, name, done, arg);
+    fn->control_generation = wish->generation;
+    wish_submit(wish);
 }
 
-/* ---- Scale and wake ---- */
+/* ---- Scale ---- */
 
 static void on_scaled(void *arg, const struct plugin_result *result)
 {
     struct wish *wish = arg;
+    struct catalog_fn *fn;
 
-    if (result->error == FNG_OK && wish_fn(wish))
-        wish_apply(wish);
+    if (wish_again(wish, result))
+        return;
+    fn = wish_fn(wish);
+    if (fn && result->error == FNG_OK)
+        wish_show_replicas(wish, fn);
     wish_end(wish, result);
 }
 
@@ -277,44 +370,32 @@ void catalog_scale(struct catalog *catalog, struct str ns, struct str name, uint
         hold_scale(catalog, ns, name, replicas, done, arg);
         return;
     }
-    wish = wish_new(catalog, fn->owner, ns, name, catalog_generation_next(catalog), done, arg);
-    wish->spec = fn_spec_with(fn->spec, replicas, wish->generation);
-    provider_scale(fn->owner, ns, name, replicas, wish->generation, 0, on_scaled, wish);
+    wish = wish_new(catalog, WISH_SCALE, fn->owner, ns, name, done, arg);
+    wish->replicas = replicas;
+    fn->scale_generation = wish->generation;
+    wish_submit(wish);
 }
 
-static void on_woken(void *arg, const struct plugin_result *result)
+static void wish_submit(struct wish *wish)
 {
-    struct wish *wish = arg;
-    struct catalog_fn *fn = wish_fn(wish);
+    struct str ns = str_from(wish->ns), name = str_from(wish->name);
 
-    if (fn)
-        fn->is_waking = false;
-    if (fn && result->error == FNG_OK)
-        wish_apply(wish);
-    if (fn && result->error != FNG_OK) {
-        log_warn("catalog", "%s.%s cannot be started: %.*s", wish->name, wish->ns,
-                 STR_ARG(result->text));
-        catalog_set_reason(fn, result->text);
+    wish->attempts++;
+    switch (wish->kind) {
+    case WISH_CREATE:
+        provider_deploy(wish->owner, wish->spec, 0, on_deployed, wish);
+        break;
+    case WISH_UPDATE:
+        provider_update(wish->owner, wish->spec, 0, on_deployed, wish);
+        break;
+    case WISH_REMOVE:
+        provider_remove(wish->owner, ns, name, wish->generation, 0, on_removed, wish);
+        break;
+    case WISH_SCALE:
+        provider_scale(wish->owner, ns, name, wish->replicas, wish->generation, 0, on_scaled, wish);
+        break;
+    case WISH_WAKE: /* wake.c repeats its own */
+        ASSERT(false);
+        break;
     }
-    wish_end(wish, result);
-}
-
-void catalog_wake(struct catalog *catalog, struct catalog_fn *fn)
-{
-    const struct fng_function *spec = fn_spec_get(fn->spec);
-    struct wish *wish;
-
-    /* Once replicas are wanted the provider starts them, whatever it takes. */
-    if (fn->is_waking || spec->replicas > 0)
-        return;
-    if (hold_covers(catalog, fn->owner)) {
-        hold_wake(catalog, fn);
-        return;
-    }
-    fn->is_waking = true;
-    wish = wish_new(catalog, fn->owner, str_of(spec->ns), str_of(spec->name),
-                    catalog_generation_next(catalog), NULL, NULL);
-    wish->spec = fn_spec_with(fn->spec, catalog_scale_min(fn), wish->generation);
-    provider_activate(fn->owner, str_of(spec->ns), str_of(spec->name), catalog_scale_min(fn),
-                      wish->generation, 0, on_woken, wish);
 }

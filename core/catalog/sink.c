@@ -36,8 +36,9 @@ static void drop_unseen(struct catalog *catalog, const struct instance *from)
     for (size_t i = catalog->fns.count; i > 0; i--) {
         struct catalog_fn *fn = catalog->fns.items[i - 1];
 
+        /* What the same provider finds later is there again, of whatever generation. */
         if (fn->owner == from && !fn->is_seen)
-            catalog_drop(catalog, fn, fn_spec_get(fn->spec)->generation);
+            catalog_drop(catalog, fn, 0);
     }
 }
 
@@ -77,16 +78,6 @@ static int32_t on_snapshot_abort(void *arg, struct instance *from)
     return FNG_OK;
 }
 
-/* True when the name was removed at this generation or a later one. */
-static bool is_buried(const struct catalog *catalog, const struct fng_function *function)
-{
-    char key[KEY_MAX];
-    const uint64_t *generation = map_get(
-        &catalog->tombstones, catalog_key(key, str_of(function->ns), str_of(function->name)));
-
-    return generation && *generation >= function->generation;
-}
-
 static int32_t on_fn_upsert(void *arg, struct instance *from, struct fn_spec *spec,
                             struct str reason, const struct fng_str *warnings,
                             size_t warnings_count)
@@ -103,10 +94,15 @@ static int32_t on_fn_upsert(void *arg, struct instance *from, struct fn_spec *sp
         return FNG_E_INVALID;
     if (staged)
         return staged_upsert(catalog, staged, spec, reason, warnings, warnings_count);
-    if (is_buried(catalog, function))
+    if (catalog_is_buried(catalog, str_of(function->ns), str_of(function->name),
+                          function->generation))
         return FNG_E_CONFLICT;
-    if (fn && (fn->owner != from || function->generation < fn_spec_get(fn->spec)->generation))
+    if (fn && fn->owner != from)
         return FNG_E_CONFLICT;
+    if (fn && function->generation < fn_spec_get(fn->spec)->generation) {
+        fn->is_seen = true; /* old news, but it is there */
+        return FNG_E_CONFLICT;
+    }
 
     fn = catalog_put(catalog, from, spec);
     catalog_set_reason(fn, reason);

@@ -163,8 +163,10 @@ int32_t staged_upsert(struct catalog *catalog, struct staged *staged, struct fn_
 
     if (serving && !catalog_provider_of(catalog, serving->owner)->is_held)
         return FNG_E_CONFLICT; /* its owner stays */
-    if (fn && fn_spec_get(spec)->generation < fn_spec_get(fn->spec)->generation)
+    if (fn && fn_spec_get(spec)->generation < fn_spec_get(fn->spec)->generation) {
+        fn->is_seen = true; /* old news, but it is there */
         return FNG_E_CONFLICT;
+    }
     if (!fn) {
         fn = xcalloc(1, sizeof(*fn));
         pool_init(&fn->said, 0);
@@ -257,15 +259,12 @@ static void drop_ownerless(struct catalog *catalog, struct catalog_moves *moves)
 {
     for (size_t i = catalog->fns.count; i > 0; i--) {
         struct catalog_fn *fn = catalog->fns.items[i - 1];
-        char space[KEY_MAX];
-        AUTO_FREE char *key = NULL;
 
         if (catalog_provider_of(catalog, fn->owner))
             continue;
-        key = str_dup(catalog_key(space, catalog_fn_ns(fn), catalog_fn_name(fn)));
-        log_info("catalog", "%s leaves: no provider has it any more", key);
-        catalog_drop(catalog, fn, fn_spec_get(fn->spec)->generation);
-        mem_free(map_remove(&catalog->tombstones, str_from(key)));
+        log_info("catalog", "%.*s.%.*s leaves: no provider has it any more",
+                 STR_ARG(catalog_fn_name(fn)), STR_ARG(catalog_fn_ns(fn)));
+        catalog_drop(catalog, fn, 0);
         moves->dropped++;
     }
 }
