@@ -14,12 +14,12 @@ enum zero_phase {
 struct zero {
     struct list node; /* in scale.zeros */
     struct scale *scale;
-    struct catalog_fn *fn; /* NULL: removed while a call-back was outstanding */
+    struct catalog_fn *fn; /* NULL: removed, or asks no more, while the provider was being asked */
     struct timer timer;
     enum zero_phase phase;
     int64_t duration_ms;
     int64_t active_ms; /* last activity as seen before the hold */
-    bool is_awaited;   /* on_held or on_scaled will come */
+    bool is_awaited;   /* on_scaled will come */
 };
 
 struct scale {
@@ -53,29 +53,27 @@ static void let_go(struct zero *zero)
     watch_again(zero, zero->duration_ms);
 }
 
-/* A call-back came; true when the function is gone meanwhile, and zero is freed. */
-static bool is_orphan(struct zero *zero)
+/* The hold has served: no endpoint is left to send a request to, or somebody wants replicas again.
+ * An endpoint that is still there is killed only after its last request, so none is lost then. */
+static bool has_served(const struct zero *zero)
 {
-    zero->is_awaited = false;
-    if (zero->fn)
-        return false;
-    zero_free(zero);
-    return true;
+    return zero->fn->ready == 0 || fn_spec_get(zero->fn->spec)->replicas > 0;
 }
 
 static void on_scaled(void *arg, const struct plugin_result *result)
 {
     struct zero *zero = arg;
 
-    if (is_orphan(zero))
+    zero->is_awaited = false;
+    if (!zero->fn) {
+        zero_free(zero);
         return;
-    if (result->error != FNG_OK) {
-        log_warn("scale", "%.*s stays up: %.*s", STR_ARG(catalog_fn_name(zero->fn)),
-                 STR_ARG(result->text));
-        let_go(zero);
-    } else if (zero->fn->ready == 0) {
-        let_go(zero);
     }
+    if (result->error != FNG_OK)
+        log_warn("scale", "%.*s.%.*s stays up: %.*s", STR_ARG(catalog_fn_name(zero->fn)),
+                 STR_ARG(catalog_fn_ns(zero->fn)), STR_ARG(result->text));
+    if (result->error != FNG_OK || has_served(zero))
+        let_go(zero);
     /* else: on_change lets go when the endpoints have left */
 }
 
@@ -84,10 +82,8 @@ static void on_held(void *arg, struct route_fn *route)
     struct zero *zero = arg;
     struct route_fn_stats stats;
 
-    if (is_orphan(zero))
-        return;
     route_fn_stats(route, &stats);
-    if (stats.in_flight > 0 || stats.parked > 0 ||
+    if (stats.in_flight > 0 || stats.parked > 0 || catalog_is_held(zero->fn) ||
         last_active_ms(zero, &stats) != zero->active_ms) {
         let_go(zero);
         return;
@@ -111,7 +107,9 @@ static void on_due(void *arg)
         return; /* on_change starts the timer again when it is woken */
     route_fn_stats(zero->fn->route, &stats);
     idle_ms = loop_now_ms(zero->scale->config.control) - last_active_ms(zero, &stats);
-    if (stats.in_flight > 0 || stats.parked > 0 || zero->fn->ready == 0) {
+    /* While wishes wait for a reload, requests would wait with them. */
+    if (stats.in_flight > 0 || stats.parked > 0 || zero->fn->ready == 0 ||
+        catalog_is_held(zero->fn)) {
         watch_again(zero, zero->duration_ms);
         return;
     }
@@ -121,16 +119,18 @@ static void on_due(void *arg)
     }
     zero->phase = ZERO_HOLDING;
     zero->active_ms = last_active_ms(zero, &stats);
-    zero->is_awaited = true;
     route_fn_hold(zero->scale->config.routes, zero->fn->route, on_held, zero);
 }
 
 /* ---- Following the catalog ---- */
 
-static void forget(struct catalog_fn *fn)
+/* on_held does not come for a function that was dropped or a hold that was lifted. */
+static void forget(struct catalog_fn *fn, bool is_removed)
 {
     struct zero *zero = fn->scale_state;
 
+    if (!is_removed && zero->phase != ZERO_WATCHING)
+        route_fn_unhold(zero->scale->config.routes, fn->route);
     fn->scale_state = NULL;
     timer_cancel(&zero->timer);
     zero->fn = NULL;
@@ -151,28 +151,45 @@ static struct zero *follow(struct scale *scale, struct catalog_fn *fn)
     return zero;
 }
 
+/* It asks to go to zero, and something can stop it there and start it again. */
+static bool goes_to_zero(const struct catalog_fn *fn)
+{
+    return str_eq(catalog_label(fn, STR("com.openfaas.scale.zero")), STR("true")) &&
+           (instance_descriptor(fn->owner)->capabilities & FNG_PROVIDER_CAN_SCALE_TO_ZERO) &&
+           route_fn_policy(fn->route)->can_wake;
+}
+
+static int64_t duration_of(const struct scale *scale, const struct catalog_fn *fn)
+{
+    struct str text = catalog_label(fn, STR("com.openfaas.scale.zero-duration"));
+    int64_t duration_ms;
+
+    return str_to_duration_ms(text, &duration_ms) && duration_ms > 0
+               ? duration_ms
+               : scale->config.zero_duration_ms;
+}
+
 static void on_change(void *arg, struct catalog_fn *fn, bool is_removed)
 {
     struct scale *scale = arg;
     struct zero *zero = fn->scale_state;
-    struct str wish = catalog_label(fn, STR("com.openfaas.scale.zero"));
+    int64_t former_ms;
 
-    if (is_removed || !str_eq(wish, STR("true"))) {
-        if (zero && !is_removed && zero->phase != ZERO_WATCHING)
-            route_fn_unhold(scale->config.routes, fn->route);
+    if (is_removed || !goes_to_zero(fn)) {
         if (zero)
-            forget(fn);
+            forget(fn, is_removed);
         return;
     }
     if (!zero)
         zero = follow(scale, fn);
-    if (!str_to_duration_ms(catalog_label(fn, STR("com.openfaas.scale.zero-duration")),
-                            &zero->duration_ms))
-        zero->duration_ms = scale->config.zero_duration_ms;
-    if (zero->phase == ZERO_STOPPING && !zero->is_awaited && fn->ready == 0)
+    former_ms = zero->duration_ms;
+    zero->duration_ms = duration_of(scale, fn);
+    if (zero->phase == ZERO_STOPPING && !zero->is_awaited && has_served(zero))
         let_go(zero);
     else if (zero->phase == ZERO_WATCHING && !timer_is_set(&zero->timer))
         watch_again(zero, zero->duration_ms);
+    else if (zero->phase == ZERO_WATCHING && zero->duration_ms < former_ms)
+        watch_again(zero, 0); /* looks how long it has been idle */
 }
 
 struct scale *scale_new(const struct scale_config *config)
@@ -192,10 +209,8 @@ void scale_set_zero_duration(struct scale *scale, int64_t duration_ms)
     {
         struct zero *zero = CONTAINER_OF(node, struct zero, node);
 
-        if (!zero->fn || zero->phase != ZERO_WATCHING)
-            continue;
-        on_change(scale, zero->fn, false);
-        watch_again(zero, 0); /* looks how long it has been idle */
+        if (zero->fn)
+            on_change(scale, zero->fn, false);
     }
 }
 
