@@ -16,12 +16,19 @@ struct count {
     unsigned shard;
 };
 
+/* A put under way. */
+struct save {
+    struct catalog *catalog;
+    unsigned shard;
+};
+
 struct counters {
     struct map counts; /* "ns/name" -> struct count */
     bool is_dirty[SHARDS];
-    unsigned writing; /* puts under way */
+    unsigned writing, failed; /* puts under way; of them, those that failed */
     struct timer timer;
     plugin_done_f *on_saved; /* of a catalog_save that waits */
+    bool is_save_due;        /* it came while older figures were being written */
     void *on_saved_arg;
     plugin_done_f *on_loaded;
     void *on_loaded_arg;
@@ -96,31 +103,51 @@ static void collect(struct catalog *catalog)
     }
 }
 
-static void saving_ended(struct counters *counters, const struct plugin_result *result)
-{
-    plugin_done_f *done = counters->on_saved;
+static void save_dirty(struct catalog *catalog);
 
-    counters->on_saved = NULL;
+/* `result` is that of the put that ended last. */
+static void saving_ended(struct catalog *catalog, const struct plugin_result *result)
+{
+    struct counters *counters = catalog->counters;
+    struct plugin_result failure = {.error = FNG_E_UNAVAILABLE,
+                                    .text = STR("invocation counts could not be stored")};
+    plugin_done_f *done;
+
+    if (counters->is_save_due) {
+        counters->is_save_due = false;
+        save_dirty(catalog);
+        if (counters->writing > 0)
+            return;
+    }
+    done = TAKE_PTR(counters->on_saved);
     if (done)
-        done(counters->on_saved_arg, result);
+        done(counters->on_saved_arg, counters->failed > 0 && !result->error ? &failure : result);
 }
 
 static void on_shard_saved(void *arg, const struct plugin_result *result, struct str value,
                            uint64_t version)
 {
-    struct counters *counters = arg;
+    struct save *save = arg;
+    struct catalog *catalog = save->catalog;
+    struct counters *counters = catalog->counters;
 
     (void)value;
     (void)version;
-    if (result->error != FNG_OK)
-        log_warn("catalog", "invocation counts could not be stored: %.*s", STR_ARG(result->text));
+    if (result->error != FNG_OK) {
+        counters->is_dirty[save->shard] = true; /* goes with the next round */
+        if (counters->failed++ == 0)
+            log_warn("catalog", "invocation counts could not be stored: %.*s",
+                     STR_ARG(result->text));
+    }
+    mem_free(save);
     if (--counters->writing == 0)
-        saving_ended(counters, result);
+        saving_ended(catalog, result);
 }
 
 static void save_shard(struct catalog *catalog, unsigned shard)
 {
     struct counters *counters = catalog->counters;
+    struct save *save = xmalloc(sizeof(*save));
     char record[sizeof(PREFIX) + 4];
     struct buf text;
     struct str key;
@@ -137,8 +164,8 @@ static void save_shard(struct catalog *catalog, unsigned shard)
     snprintf(record, sizeof(record), PREFIX "%02u", shard);
     counters->is_dirty[shard] = false;
     counters->writing++;
-    store_put(catalog->store, str_from(record), buf_str(&text), FNG_KV_ANY, on_shard_saved,
-              counters);
+    *save = (struct save){catalog, shard};
+    store_put(catalog->store, str_from(record), buf_str(&text), FNG_KV_ANY, on_shard_saved, save);
     buf_free(&text);
 }
 
@@ -146,6 +173,7 @@ static void save_dirty(struct catalog *catalog)
 {
     if (!catalog->store || catalog->counters->writing > 0)
         return;
+    catalog->counters->failed = 0;
     collect(catalog);
     for (unsigned shard = 0; shard < SHARDS; shard++)
         if (catalog->counters->is_dirty[shard])
@@ -167,6 +195,7 @@ void catalog_save(struct catalog *catalog, plugin_done_f *done, void *arg)
     timer_cancel(&counters->timer);
     counters->on_saved = done;
     counters->on_saved_arg = arg;
+    counters->is_save_due = counters->writing > 0;
     save_dirty(catalog);
     if (counters->writing == 0) {
         counters->on_saved = NULL;
@@ -197,7 +226,8 @@ static void on_records(void *arg, const struct plugin_result *result,
 
     for (size_t i = 0; i < count; i++)
         load_record(counters, entries[i].value);
-    timer_set(&counters->timer, SAVE_INTERVAL_MS);
+    if (result->error == FNG_OK) /* else what is stored, and was not read, would be overwritten */
+        timer_set(&counters->timer, SAVE_INTERVAL_MS);
     counters->on_loaded(counters->on_loaded_arg, result);
 }
 

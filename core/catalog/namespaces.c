@@ -9,6 +9,13 @@
 
 #define PREFIX "core/namespaces/"
 
+static struct str store_key(char buf[KEY_MAX + sizeof(PREFIX)], struct str name)
+{
+    int len = snprintf(buf, KEY_MAX + sizeof(PREFIX), PREFIX "%.*s", STR_ARG(name));
+
+    return str_make(buf, (size_t)len);
+}
+
 /* ---- Records in memory ---- */
 
 static struct conf_pair_list copy_pairs(struct pool *pool, const struct conf_pair_list *from)
@@ -68,7 +75,15 @@ static void record_put(struct catalog *catalog, struct namespace_record *record)
     catalog->namespaces.items[i] = record;
 }
 
-static void record_remove(struct catalog *catalog, struct str name)
+/* The default namespace exists without a record, too. */
+static void put_default(struct catalog *catalog)
+{
+    struct catalog_namespace ns = {.name = catalog_default_ns(catalog)};
+
+    record_put(catalog, record_new(&ns));
+}
+
+static void record_forget(struct catalog *catalog, struct str name)
 {
     bool is_there;
     size_t i = find_place(catalog, name, &is_there);
@@ -77,6 +92,8 @@ static void record_remove(struct catalog *catalog, struct str name)
         return;
     record_free(catalog->namespaces.items[i]);
     VEC_REMOVE(&catalog->namespaces, i);
+    if (str_eq(name, catalog_default_ns(catalog)))
+        put_default(catalog);
 }
 
 const struct catalog_namespace *catalog_namespace_find(const struct catalog *catalog,
@@ -140,13 +157,10 @@ static struct conf_pair_list pairs_from_json(json_t *object)
     return pairs;
 }
 
-static void record_load(struct catalog *catalog, const struct store_entry *entry)
+static void record_load(struct catalog *catalog, struct str name, struct str text, uint64_t version)
 {
-    struct catalog_namespace ns = {
-        .name = str_sub(entry->key, sizeof(PREFIX) - 1, entry->key.len),
-        .version = entry->version,
-    };
-    json_t *object = json_loadb(entry->value.ptr, entry->value.len, 0, NULL);
+    struct catalog_namespace ns = {.name = name, .version = version};
+    json_t *object = json_loadb(text.ptr, text.len, 0, NULL);
 
     if (!object) {
         log_warn("catalog", "the record of namespace %.*s is not JSON and is left alone",
@@ -175,13 +189,12 @@ static void on_records(void *arg, const struct plugin_result *result,
     struct loading *loading = arg;
 
     for (size_t i = 0; i < count; i++)
-        record_load(loading->catalog, &entries[i]);
+        record_load(loading->catalog,
+                    str_sub(entries[i].key, sizeof(PREFIX) - 1, entries[i].key.len),
+                    entries[i].value, entries[i].version);
     if (result->error == FNG_OK &&
-        !catalog_namespace_find(loading->catalog, catalog_default_ns(loading->catalog))) {
-        struct catalog_namespace ns = {.name = catalog_default_ns(loading->catalog)};
-
-        record_put(loading->catalog, record_new(&ns));
-    }
+        !catalog_namespace_find(loading->catalog, catalog_default_ns(loading->catalog)))
+        put_default(loading->catalog);
     loading->done(loading->arg, result);
     mem_free(loading);
 }
@@ -223,13 +236,45 @@ struct change {
     void *arg;
 };
 
-static void change_end(struct change *change, const struct plugin_result *result)
+static void change_free(struct change *change)
 {
-    change->done(change->arg, result);
     if (change->record)
         record_free(change->record);
     mem_free(change->name);
     mem_free(change);
+}
+
+static void change_end(struct change *change, const struct plugin_result *result)
+{
+    change->done(change->arg, result);
+    change_free(change);
+}
+
+/* Somebody else with the same store, another gateway for instance, was there first: reads what is
+ * stored now, so that the next try is not in vain. */
+static void on_read_again(void *arg, const struct plugin_result *result, struct str value,
+                          uint64_t version)
+{
+    struct change *change = arg;
+    struct catalog *catalog = change->catalog;
+    struct str name = str_from(change->name);
+
+    if (result->error == FNG_OK)
+        record_load(catalog, name, value, version);
+    else if (result->error == FNG_E_NOT_FOUND)
+        record_forget(catalog, name);
+    catalog_answer(catalog, change->done, change->arg, FNG_E_CONFLICT, "name",
+                   "namespace %s was changed by somebody else meanwhile; look and try again",
+                   change->name);
+    change_free(change);
+}
+
+static void read_again(struct change *change)
+{
+    char key[KEY_MAX + sizeof(PREFIX)];
+
+    store_get(change->catalog->store, store_key(key, str_from(change->name)), on_read_again,
+              change);
 }
 
 static void on_stored(void *arg, const struct plugin_result *result, struct str value,
@@ -238,6 +283,10 @@ static void on_stored(void *arg, const struct plugin_result *result, struct str 
     struct change *change = arg;
 
     (void)value;
+    if (result->error == FNG_E_CONFLICT) {
+        read_again(change);
+        return;
+    }
     if (result->error == FNG_OK) {
         change->record->ns.version = version;
         record_put(change->catalog, TAKE_PTR(change->record));
@@ -249,8 +298,12 @@ static void on_store_removed(void *arg, const struct plugin_result *result)
 {
     struct change *change = arg;
 
-    if (result->error == FNG_OK)
-        record_remove(change->catalog, str_from(change->name));
+    if (result->error == FNG_E_CONFLICT) {
+        read_again(change);
+        return;
+    }
+    if (result->error == FNG_OK || result->error == FNG_E_NOT_FOUND)
+        record_forget(change->catalog, str_from(change->name));
     change_end(change, result);
 }
 
@@ -261,13 +314,6 @@ static struct change *change_new(struct catalog *catalog, struct str name, plugi
 
     *change = (struct change){.catalog = catalog, .name = str_dup(name), .done = done, .arg = arg};
     return change;
-}
-
-static struct str store_key(char buf[KEY_MAX + sizeof(PREFIX)], struct str name)
-{
-    int len = snprintf(buf, KEY_MAX + sizeof(PREFIX), PREFIX "%.*s", STR_ARG(name));
-
-    return str_make(buf, (size_t)len);
 }
 
 void catalog_namespace_set(struct catalog *catalog, const struct catalog_namespace *ns,
@@ -303,6 +349,21 @@ void catalog_namespace_set(struct catalog *catalog, const struct catalog_namespa
     free(text);
 }
 
+/* A function that is there, or whose deploy is under way. */
+static bool has_functions(struct catalog *catalog, struct str name)
+{
+    if (catalog_next(catalog, NULL, name))
+        return true;
+    LIST_FOR_EACH(node, &catalog->wishes)
+    {
+        const struct wish *wish = CONTAINER_OF(node, struct wish, node);
+
+        if (wish->kind == WISH_CREATE && str_eq(str_from(wish->ns), name))
+            return true;
+    }
+    return false;
+}
+
 void catalog_namespace_remove(struct catalog *catalog, struct str name, plugin_done_f *done,
                               void *arg)
 {
@@ -319,7 +380,7 @@ void catalog_namespace_remove(struct catalog *catalog, struct str name, plugin_d
                        "namespace %.*s is the default one and stays", STR_ARG(name));
         return;
     }
-    if (catalog_next(catalog, NULL, name)) {
+    if (has_functions(catalog, name)) {
         catalog_answer(catalog, done, arg, FNG_E_CONFLICT, "name",
                        "namespace %.*s still has functions; remove them first", STR_ARG(name));
         return;
