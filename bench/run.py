@@ -56,6 +56,7 @@ class Bench:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fngate-bench-"))
         self.processes = []
+        self.supervisors = []  # files that name them
 
     def start(self, *command, port, **kw):
         log = open(self.folder / "log", "ab")
@@ -78,6 +79,8 @@ class Bench:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for file in self.supervisors:  # they outlive their gateway
+            os.kill(int(file.read_text()), signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fngate(self, upstream):
@@ -234,8 +237,7 @@ def cold_start_table(bench, rounds):
                 times.append((time.perf_counter() - started) * 1e3)
         argv = ["cat"] if index == 0 else ["/usr/bin/python3", "-c", "import sys; sys.stdout.write(sys.stdin.read())"]
         print(f"{label:16}{statistics.median(cold):>12.2f}{statistics.median(warm):>9.2f}{bare_spawn_ms(argv, rounds):>12.2f}")
-    for supervisor in state.glob("plugins/*/run/supervisor.pid"):
-        os.kill(int(supervisor.read_text()), signal.SIGTERM)
+    bench.supervisors += state.glob("plugins/*/run/supervisor.lock")
 
 
 def main():

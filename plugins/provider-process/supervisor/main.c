@@ -198,6 +198,9 @@ static int take_lock(struct supervisor *sup)
             return -errno;
         nanosleep(&(struct timespec){.tv_nsec = LOCK_STEP_MS * 1000000L}, NULL);
     }
+    /* for operators: whom to end, with SIGTERM, when the functions shall end as well */
+    if (ftruncate(sup->lock_fd, 0) < 0 || dprintf(sup->lock_fd, "%d\n", (int)getpid()) < 0)
+        return -errno;
     return 0;
 }
 
