@@ -315,7 +315,7 @@ static void set_wanted(struct function *fn, uint32_t replicas, uint64_t generati
     if (generation > fn->generation)
         fn->generation = generation;
     fn->retry_ms = 0;
-    fn->is_dirty = fn->is_new = true;
+    fn->is_dirty = fn->is_new = fn->is_moved = true;
 }
 
 /* Writes the present state of a function down; write_lock is held. */
@@ -382,10 +382,10 @@ int32_t op_activate(void *self, struct fng_str ns, struct fng_str name, uint32_t
     pthread_mutex_lock(&p->lock);
     fn = function_find(p, ns, name);
     is_there = fn != NULL;
-    if (fn && fn->wanted == 0) {
-        set_wanted(fn, replicas ? replicas : 1, generation);
-        is_changed = true;
-    }
+    /* When it is to run already the generation counts all the same: the host compares with it. */
+    is_changed = fn && (fn->wanted == 0 || generation > fn->generation);
+    if (is_changed)
+        set_wanted(fn, fn->wanted ? fn->wanted : replicas ? replicas : 1, generation);
     pthread_mutex_unlock(&p->lock);
     if (!is_there)
         return fng_fail(p->host, FNG_E_NOT_FOUND, "there is no such function");
