@@ -54,6 +54,10 @@ void catalog_free(struct catalog *catalog)
     VEC_FREE(&catalog->providers);
     catalog_unstage(catalog);
     hold_free(catalog);
+    LIST_FOR_EACH_SAFE(node, after, &catalog->wishes)
+    {
+        wish_free(CONTAINER_OF(node, struct wish, node));
+    }
     map_free(&catalog->creating);
     tombstones_clear(catalog);
     namespaces_free(catalog);
@@ -367,17 +371,16 @@ void catalog_set_reason(struct catalog_fn *fn, struct str reason)
     route_fn_set_reason(fn->catalog->config.routes, fn->route, reason);
 }
 
-/* Remembers that the name was removed at `generation`, so that a delta which was under way then
- * does not bring it back. When there are too many all are forgotten: such deltas are milliseconds
- * old. */
-static void bury(struct catalog *catalog, struct str key, uint64_t generation)
+/* When there are too many all are forgotten: deltas that they refuse are milliseconds old. */
+void catalog_bury(struct catalog *catalog, struct str ns, struct str name, uint64_t generation)
 {
     uint64_t *stored = xmalloc(sizeof(*stored));
+    char key[KEY_MAX];
 
     if (catalog->tombstones.count >= TOMBSTONES_MAX)
         tombstones_clear(catalog);
     *stored = generation;
-    mem_free(map_set(&catalog->tombstones, key, stored));
+    mem_free(map_set(&catalog->tombstones, catalog_key(key, ns, name), stored));
 }
 
 bool catalog_is_buried(const struct catalog *catalog, struct str ns, struct str name,
@@ -400,12 +403,11 @@ void catalog_drop(struct catalog *catalog, struct catalog_fn *fn, uint64_t gener
 {
     struct str ns = catalog_fn_ns(fn), name = catalog_fn_name(fn);
     size_t at = lower_bound(catalog, ns, name);
-    char key[KEY_MAX];
 
     catalog_tell(catalog, fn, true);
     counters_forget(catalog, fn);
     if (generation > 0)
-        bury(catalog, catalog_key(key, ns, name), generation);
+        catalog_bury(catalog, ns, name, generation);
     route_fn_set_user(fn->route, NULL);
     route_fn_drop(catalog->config.routes, fn->route);
     VEC_REMOVE(&catalog->fns, at);

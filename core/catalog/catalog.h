@@ -54,6 +54,7 @@ struct catalog_config {
 };
 
 struct catalog *catalog_new(const struct catalog_config *config);
+/* After the providers have stopped: who waits for an answer gets none. */
 void catalog_free(struct catalog *catalog);
 /* Replaces is_strict, timeout_ms, stream_idle_ms and parked_max of the configuration. */
 void catalog_configure(struct catalog *catalog, const struct catalog_config *config);

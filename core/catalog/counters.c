@@ -26,6 +26,7 @@ struct counters {
     struct map counts; /* "ns/name" -> struct count */
     bool is_dirty[SHARDS];
     unsigned writing, failed; /* puts under way; of them, those that failed */
+    bool is_swept;            /* of functions that are gone; once is enough */
     struct timer timer;
     plugin_done_f *on_saved; /* of a catalog_save that waits */
     bool is_save_due;        /* it came while older figures were being written */
@@ -82,6 +83,45 @@ void counters_forget(struct catalog *catalog, const struct catalog_fn *fn)
 }
 
 /* ---- Saving ---- */
+
+static bool all_are_synced(const struct catalog *catalog)
+{
+    for (size_t i = 0; i < catalog->providers.count; i++)
+        if (!catalog->providers.items[i].is_synced)
+            return false;
+    return catalog->providers.count > 0;
+}
+
+static bool is_known(const struct catalog *catalog, struct str key)
+{
+    ptrdiff_t slash = str_find(key, '/');
+
+    return slash >= 0 && catalog_find(catalog, str_sub(key, 0, (size_t)slash),
+                                      str_sub(key, (size_t)slash + 1, key.len));
+}
+
+/* Functions that went while the gateway was away would stay in the records for ever. Nobody is
+ * taken for gone before every provider has said what it has. */
+static void forget_gone(struct catalog *catalog)
+{
+    struct counters *counters = catalog->counters;
+    struct str key;
+    size_t pos = 0;
+    void *value;
+
+    if (counters->is_swept || !all_are_synced(catalog))
+        return;
+    counters->is_swept = true;
+    while (map_next(&counters->counts, &pos, &key, &value)) {
+        struct count *count = value;
+
+        if (is_known(catalog, key))
+            continue;
+        counters->is_dirty[count->shard] = true;
+        map_remove(&counters->counts, key);
+        mem_free(count);
+    }
+}
 
 static void collect(struct catalog *catalog)
 {
@@ -174,6 +214,7 @@ static void save_dirty(struct catalog *catalog)
     if (!catalog->store || catalog->counters->writing > 0)
         return;
     catalog->counters->failed = 0;
+    forget_gone(catalog);
     collect(catalog);
     for (unsigned shard = 0; shard < SHARDS; shard++)
         if (catalog->counters->is_dirty[shard])

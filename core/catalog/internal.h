@@ -99,12 +99,16 @@ struct wish *wish_new(struct catalog *catalog, enum wish_kind kind, struct insta
                       struct str ns, struct str name, plugin_done_f *done, void *arg);
 struct catalog_fn *wish_fn(const struct wish *wish);
 void wish_end(struct wish *wish, const struct plugin_result *result);
+void wish_free(struct wish *wish);
 /* Shows other replicas of what is deployed now, unless something newer came meanwhile. */
 void wish_show_replicas(const struct wish *wish, struct catalog_fn *fn);
 
 /* True when the name was removed at this generation or a later one. */
 bool catalog_is_buried(const struct catalog *catalog, struct str ns, struct str name,
                        uint64_t generation);
+/* Remembers that the name was removed at `generation`, so that a delta which was under way then
+ * does not bring it back. */
+void catalog_bury(struct catalog *catalog, struct str ns, struct str name, uint64_t generation);
 /* Forgets that the name was removed. */
 void catalog_unbury(struct catalog *catalog, struct str ns, struct str name);
 void catalog_set_endpoints(struct catalog *catalog, struct catalog_fn *fn, uint64_t generation,

@@ -28,6 +28,15 @@ struct wish *wish_new(struct catalog *catalog, enum wish_kind kind, struct insta
     return wish;
 }
 
+void wish_free(struct wish *wish)
+{
+    list_remove(&wish->node);
+    fn_spec_unref(wish->spec);
+    mem_free(wish->ns);
+    mem_free(wish->name);
+    mem_free(wish);
+}
+
 void wish_end(struct wish *wish, const struct plugin_result *result)
 {
     struct catalog *catalog = wish->catalog;
@@ -35,10 +44,7 @@ void wish_end(struct wish *wish, const struct plugin_result *result)
     list_remove(&wish->node);
     if (wish->done)
         wish->done(wish->arg, result);
-    fn_spec_unref(wish->spec);
-    mem_free(wish->ns);
-    mem_free(wish->name);
-    mem_free(wish);
+    wish_free(wish);
     hold_wish_ended(catalog);
 }
 
@@ -145,7 +151,7 @@ static bool wish_again(struct wish *wish, const struct plugin_result *result)
 
 /* ---- Deploy and update ---- */
 
-/* Labels and annotations that we read must parse; *ret_text says which does not. */
+/* Labels and annotations that we read must parse. Returns the first that does not, or NULL. */
 static const char *bad_setting(const struct fng_function *function)
 {
     static const char *const counts[] = {"com.openfaas.scale.min", "com.openfaas.scale.max"};
@@ -293,25 +299,32 @@ void catalog_deploy(struct catalog *catalog, enum catalog_deploy_mode mode,
 
 /* ---- Remove ---- */
 
+/* What is there and newer is only a scaling: a deploy would have had to wait for us. */
+static void show_removed(const struct wish *wish)
+{
+    struct catalog_fn *fn = wish_fn(wish);
+    uint64_t generation = fn ? fn_spec_get(fn->spec)->generation : 0;
+
+    if (generation < wish->generation)
+        generation = wish->generation;
+    if (fn)
+        catalog_drop(wish->catalog, fn, generation);
+    else
+        catalog_bury(wish->catalog, str_from(wish->ns), str_from(wish->name), generation);
+}
+
 static void on_removed(void *arg, const struct plugin_result *result)
 {
     static const struct plugin_result ok = {.error = FNG_OK};
     struct wish *wish = arg;
-    struct catalog_fn *fn;
-    uint64_t generation;
 
     if (wish_again(wish, result))
         return;
     /* A provider that does not know it any more agrees with us. */
     if (result->error == FNG_E_NOT_FOUND)
         result = &ok;
-    fn = wish_fn(wish);
-    if (fn && result->error == FNG_OK) {
-        /* Newer is only a scaling: a deploy would have had to wait for us. */
-        generation = fn_spec_get(fn->spec)->generation;
-        catalog_drop(wish->catalog, fn,
-                     generation > wish->generation ? generation : wish->generation);
-    }
+    if (result->error == FNG_OK)
+        show_removed(wish);
     wish_end(wish, result);
 }
 

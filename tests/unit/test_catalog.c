@@ -65,6 +65,21 @@ static void a_late_delta_of_a_removed_function_is_refused(void **state)
     assert_null(find(world, "echo"));
 }
 
+static void a_function_that_goes_while_it_is_removed_stays_away(void **state)
+{
+    struct world *world = *state;
+    struct fng_function function = function_of("echo", "v1");
+    uint64_t generation = fn_spec_get(deploy(world, &function)->spec)->generation;
+    struct outcome outcome;
+
+    remove_begin(world, "echo", &outcome);
+    world->sink.snapshot_begin(world->sink.arg, &world->provider);
+    world->sink.snapshot_commit(world->sink.arg, &world->provider);
+    assert_null(find(world, "echo"));
+    answer(&world->provider, OP_REMOVE, FNG_OK);
+    assert_int_equal(push(world, &world->provider, function, 1, generation), FNG_E_CONFLICT);
+}
+
 static void a_removed_name_can_be_deployed_again(void **state)
 {
     struct world *world = *state;
@@ -163,10 +178,12 @@ static void an_update_that_a_newer_update_made_old_is_not_said_again(void **stat
 {
     struct world *world = *state;
     struct fng_function function = function_of("echo", "v1");
-    struct outcome first, second;
+    struct outcome first, second, scaled;
 
     deploy(world, &function);
     deploy_begin(world, CATALOG_UPDATE, &function, &first);
+    scale_begin(world, "echo", 2, &scaled);
+    answer(&world->provider, OP_SCALE, FNG_OK);
     deploy_begin(world, CATALOG_UPDATE, &function, &second);
     answer(&world->provider, OP_UPDATE, FNG_E_CONFLICT);
     assert_int_equal(first.error, FNG_E_CONFLICT);
@@ -542,6 +559,7 @@ int main(void)
         TEST(a_deploy_that_fails_is_not_shown),
         TEST(two_deploys_of_one_name_are_one_deploy_and_a_conflict),
         TEST(a_late_delta_of_a_removed_function_is_refused),
+        TEST(a_function_that_goes_while_it_is_removed_stays_away),
         TEST(a_removed_name_can_be_deployed_again),
         TEST(answers_that_come_after_a_removal_change_nothing),
         TEST(an_update_and_a_scaling_both_show_whichever_is_quicker),

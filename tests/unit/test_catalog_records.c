@@ -117,6 +117,30 @@ static void a_removed_function_takes_its_count_with_it(void **state)
     assert_int_equal(catalog_invocations(deploy_named(world, "echo")), 0);
 }
 
+static void sync_with(struct world *world, struct instance *provider)
+{
+    world->sink.snapshot_begin(world->sink.arg, provider);
+    world->sink.snapshot_commit(world->sink.arg, provider);
+    advance(world, INTERVAL_MS);
+    store_run(&world->store);
+}
+
+static void counts_of_functions_that_went_meanwhile_go_once_all_providers_have_spoken(void **state)
+{
+    struct world *world = *state;
+
+    call_function(world, deploy_named(world, "echo"), 3);
+    save(world);
+    restart(world);
+    world->store.puts = 0;
+    sync_with(world, &world->provider);
+    assert_int_equal(world->store.puts, 0);
+    sync_with(world, &world->other);
+    assert_int_equal(world->store.puts, 1);
+    restart(world);
+    assert_int_equal(catalog_invocations(deploy_named(world, "echo")), 0);
+}
+
 static void a_store_that_cannot_be_read_is_told_and_not_overwritten(void **state)
 {
     struct world *world = *state;
@@ -193,6 +217,10 @@ static void a_namespace_that_somebody_else_changed_is_read_again(void **state)
     store_erase(&world->store, "core/namespaces/blue");
     assert_int_equal(remove_namespace(world, "blue").error, FNG_E_NOT_FOUND);
     assert_null(catalog_namespace_find(world->catalog, STR("blue")));
+    assert_int_equal(set_namespace(world, "green", FNG_NAMESPACE_CREATE).error, FNG_OK);
+    store_erase(&world->store, "core/namespaces/green");
+    assert_int_equal(set_namespace(world, "green", FNG_NAMESPACE_UPDATE).error, FNG_E_CONFLICT);
+    assert_null(catalog_namespace_find(world->catalog, STR("green")));
     store_write(&world->store, "core/namespaces/red", "{}");
     assert_int_equal(set_namespace(world, "red", FNG_NAMESPACE_CREATE).error, FNG_E_CONFLICT);
     assert_non_null(catalog_namespace_find(world->catalog, STR("red")));
@@ -251,6 +279,7 @@ int main(void)
         TEST(counts_that_could_not_be_written_are_written_later),
         TEST(the_last_save_waits_for_an_older_one_and_has_the_newest_figures),
         TEST(a_removed_function_takes_its_count_with_it),
+        TEST(counts_of_functions_that_went_meanwhile_go_once_all_providers_have_spoken),
         TEST(a_store_that_cannot_be_read_is_told_and_not_overwritten),
         TEST(namespaces_survive_a_restart_and_the_default_needs_no_record),
         TEST(a_namespace_that_somebody_else_changed_is_read_again),
