@@ -1,5 +1,6 @@
 /* An upstream that costs next to nothing: answers every request head with the same 12 bytes, keeps
- * connections alive, one thread, epoll. usage: bench-upstream PORT */
+ * connections alive, one thread, epoll. usage: bench-upstream PORT, or with LISTEN_FDS=1 on an
+ * inherited socket. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -10,7 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 256 };
+enum { EVENTS = 256, LISTEN_FD = 3 };
 
 static const char answer[] =
     "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\n"
@@ -56,7 +57,8 @@ static void serve(int fd)
 
 int main(int argc, char **argv)
 {
-    int listener = listen_on(argc > 1 ? atoi(argv[1]) : 9000), epoll = epoll_create1(0);
+    int listener = getenv("LISTEN_FDS") ? LISTEN_FD : listen_on(argc > 1 ? atoi(argv[1]) : 9000);
+    int epoll = epoll_create1(0);
     struct epoll_event events[EVENTS];
 
     watch(epoll, listener);
