@@ -56,7 +56,6 @@ class Bench:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="fngate-bench-"))
         self.processes = []
-        self.supervisors = []  # files that name them
 
     def start(self, *command, port, **kw):
         log = open(self.folder / "log", "ab")
@@ -79,8 +78,11 @@ class Bench:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for file in self.supervisors:  # they outlive their gateway
-            os.kill(int(file.read_text()), signal.SIGTERM)
+        for lock in self.folder.glob("*/plugins/*/run/supervisor.lock"):  # they outlive their gateway
+            pid = int(lock.read_text())
+            os.kill(pid, signal.SIGTERM)
+            while pathlib.Path(f"/proc/{pid}").exists():
+                time.sleep(0.01)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def fngate(self, upstream):
@@ -235,7 +237,6 @@ def cold_start_table(bench, rounds):
                 assert send("GET", f"/function/{name}", None) == b"hello, world"
                 times.append((time.perf_counter() - started) * 1e3)
         print(f"{label:16}{statistics.median(cold):>12.2f}{statistics.median(warm):>9.2f}{bare_spawn_ms(command, rounds):>12.2f}")
-    bench.supervisors += state.glob("plugins/*/run/supervisor.lock")
 
 
 def main():
