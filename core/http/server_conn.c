@@ -347,7 +347,20 @@ static void conn_feed(struct conn *conn, struct str data)
         buf_free(&conn->surplus); /* an idle connection keeps no memory */
 }
 
-/* Asks the socket when somebody waits for bytes, or only to notice that the client goes. */
+/* The client has left behind bytes that nobody wants to read: counts as conn_on_eof has it. */
+static void conn_check_left(struct conn *conn)
+{
+    struct exchange *ex = conn->exchange;
+
+    if (conn->phase != CONN_EXCHANGE || !io_peer_has_closed(conn->io))
+        return;
+    if (ex->framing == HTTP_BODY_TUNNEL || ex->is_finished || ex->is_over)
+        return;
+    conn_lose(conn);
+}
+
+/* Asks the socket when somebody waits for bytes, or only to notice that the client goes. Where it
+ * must not be read, its close is watched for. */
 static void conn_ask(struct conn *conn)
 {
     struct exchange *ex = conn->exchange;
@@ -355,11 +368,14 @@ static void conn_ask(struct conn *conn)
     if (!conn->io || conn->phase == CONN_CLOSED)
         return;
     if (conn->phase == CONN_EXCHANGE && !ex->is_body_done) {
-        if (!ex->want_read || ex->is_over)
+        if (!ex->want_read || ex->is_over) {
+            conn_check_left(conn);
             return;
+        }
         if (ex->framing != HTTP_BODY_TUNNEL && !timer_is_set(&conn->timer))
             timer_set(&conn->timer, conn->server->config.body_idle_ms);
     } else if (buf_len(&conn->surplus) > SURPLUS_HIGH) {
+        conn_check_left(conn);
         return;
     }
     io_recv(conn->io);
@@ -480,6 +496,12 @@ static void conn_on_drained(void *arg)
         server_exchange_drained(conn->exchange);
 }
 
+/* In conn_step, which knows whether somebody asks for bytes again. */
+static void conn_on_peer_closed(void *arg)
+{
+    conn_wake(arg);
+}
+
 static void conn_on_timeout(void *arg)
 {
     struct conn *conn = arg;
@@ -510,6 +532,7 @@ static const struct io_handler conn_io_handler = {
     .on_eof = conn_on_eof,
     .on_error = conn_on_error,
     .on_drained = conn_on_drained,
+    .on_peer_closed = conn_on_peer_closed,
 };
 
 struct conn *conn_new(struct server *server, int fd, const struct addr *peer)

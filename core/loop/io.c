@@ -32,7 +32,9 @@ struct io {
     struct loop_defer defer; /* progress at the end of the turn */
     struct buf out;
     int error; /* to be told by on_error */
-    bool is_readable, is_writable, peer_closed;
+    bool is_readable, is_writable;
+    bool peer_closed;     /* as the kernel says: bytes may be left before the end */
+    bool saw_eof;         /* told by on_eof */
     bool may_have_failed; /* the last readiness could have been an error; until a receive says no */
     struct list doubt; /* in loop->doubts: received all there was, but an error may be behind it */
     bool is_connecting, is_asked, is_closed;
@@ -47,6 +49,14 @@ struct io {
 /* ---- Making and closing ---- */
 
 static void progress(struct io *io);
+
+static void tell_peer_closed(struct io *io)
+{
+    if (io->is_closed || io->error || io->is_asked || io->saw_eof)
+        return;
+    if (io->handler->on_peer_closed)
+        io->handler->on_peer_closed(io->arg);
+}
 
 static void on_deferred(struct loop_defer *defer)
 {
@@ -66,6 +76,7 @@ static int socket_error(const struct io *io)
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct io *io = arg;
+    bool had_closed = io->peer_closed;
 
     (void)fd;
     ASSERT_MAGIC(io, IO_MAGIC);
@@ -86,6 +97,8 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
             io->error = socket_error(io);
     }
     progress(io);
+    if (io->peer_closed && !had_closed)
+        tell_peer_closed(io);
 }
 
 struct io *io_new(struct loop *loop, int fd, const struct io_handler *handler, void *arg)
@@ -351,6 +364,11 @@ size_t io_queued(const struct io *io)
     return buf_len(&io->out);
 }
 
+bool io_peer_has_closed(const struct io *io)
+{
+    return io->peer_closed;
+}
+
 static void shut_if_wanted(struct io *io)
 {
     if (!io->wants_shutdown || io->is_shut || io->is_connecting || buf_len(&io->out) > 0)
@@ -477,6 +495,7 @@ static void receive(struct io *io)
     }
     io->is_asked = false;
     if (n == 0) {
+        io->saw_eof = true;
         io->handler->on_eof(io->arg);
         return;
     }

@@ -27,6 +27,10 @@ struct io_handler {
     void (*on_drained)(void *arg);
     /* io_connect has succeeded. NULL for accepted sockets. */
     void (*on_connected)(void *arg);
+    /* The peer has closed its sending side while nobody asks for bytes: the only way to notice that
+     * without reading. What it sent before can still be received, and on_eof after it. May be NULL.
+     */
+    void (*on_peer_closed)(void *arg);
 };
 
 /* What stands between the socket and its bytes (TLS). Returns as recv and send do: count, 0 at end
@@ -57,6 +61,9 @@ void io_recv_stop(struct io *io);
  * now (0: all gone; on_drained comes when the queue empties) or negative errno. */
 ssize_t io_send(struct io *io, const struct iovec *iov, int count);
 size_t io_queued(const struct io *io);
+/* True when the kernel has said that the peer closed its sending side, whether or not all of what
+ * it sent has been received. */
+bool io_peer_has_closed(const struct io *io);
 /* Closes the sending side once the queue is empty. */
 void io_shutdown(struct io *io);
 /* Closes now; queued output is dropped. With `reset` the peer sees RST. NULL is allowed. */

@@ -350,6 +350,59 @@ static void a_client_that_leaves_is_noticed(void **state)
     }
 }
 
+static void a_client_that_leaves_an_unread_body_behind_is_noticed(void **state)
+{
+    static const char *const requests[] = {
+        "POST /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n",
+        "POST /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc",
+        "POST /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabcdef" GET("/early"),
+        "POST /hold HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na",
+    };
+    struct peer *peer = *state;
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        for (int is_half = 0; is_half < 2; is_half++) {
+            int fd = peer_connect(peer);
+
+            peer_send(fd, str_from(requests[i]));
+            peer_wait_started(peer, ++n);
+            peer_send(fd, STR("more"));
+            shutdown(fd, is_half ? SHUT_WR : SHUT_RDWR);
+            assert_int_equal(peer_wait_end(peer, n), STREAM_CLIENT_GONE);
+            close(fd);
+        }
+    }
+    assert_int_equal(peer_started(peer), n);
+}
+
+/* Request and end come in one: no readiness follows. */
+static void a_client_that_left_before_its_request_was_seen_is_noticed(void **state)
+{
+    struct peer *peer = *state;
+
+    for (unsigned i = 0; i < 20; i++) {
+        int fd = peer_connect(peer);
+
+        peer_send(fd, STR("POST /hold HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"));
+        close(fd);
+        assert_int_equal(peer_wait_end(peer, i + 1), STREAM_CLIENT_GONE);
+    }
+}
+
+static void a_client_that_leaves_a_long_pipeline_behind_is_noticed(void **state)
+{
+    struct peer *peer = *state;
+    int fd = peer_connect(peer);
+
+    peer_send(fd, STR(GET("/hold")));
+    for (int i = 0; i < 3000; i++)
+        peer_send(fd, STR(GET("/early")));
+    close(fd);
+    assert_int_equal(peer_wait_end(peer, 1), STREAM_CLIENT_GONE);
+    assert_int_equal(peer_started(peer), 1);
+}
+
 static void a_half_close_behind_a_pending_request_counts_as_leaving(void **state)
 {
     struct peer *peer = *state;
@@ -612,6 +665,9 @@ int main(void)
         TEST(a_body_too_large_to_drain_closes_the_connection),
         TEST(a_broken_answer_is_seen_as_broken),
         TEST(a_client_that_leaves_is_noticed),
+        TEST(a_client_that_leaves_an_unread_body_behind_is_noticed),
+        TEST(a_client_that_left_before_its_request_was_seen_is_noticed),
+        TEST(a_client_that_leaves_a_long_pipeline_behind_is_noticed),
         TEST(a_half_close_behind_a_pending_request_counts_as_leaving),
         TEST(bad_requests_are_told_what_is_wrong),
         TEST(an_answer_under_way_is_cut_when_the_body_goes_bad),

@@ -19,7 +19,7 @@
 struct peer {
     struct io *io;
     struct buf received;
-    int eofs, errors, drains, connects, last_error;
+    int eofs, errors, drains, connects, closes_seen, last_error;
     bool reads;  /* asks again after each piece */
     bool closes; /* closes itself in the next call-back */
 };
@@ -75,7 +75,16 @@ static void on_connected(void *arg)
     close_if_asked(peer);
 }
 
-static const struct io_handler handler = {on_data, on_eof, on_error, on_drained, on_connected};
+static void on_peer_closed(void *arg)
+{
+    struct peer *peer = arg;
+
+    peer->closes_seen++;
+    close_if_asked(peer);
+}
+
+static const struct io_handler handler = {on_data,    on_eof,       on_error,
+                                          on_drained, on_connected, on_peer_closed};
 
 static struct loop *loop;
 
@@ -164,8 +173,34 @@ static void the_end_is_seen_after_the_last_byte(void **state)
     a.io = NULL;
     io_recv(b.io);
     TURN_UNTIL(b.eofs == 1);
+    assert_int_equal(b.closes_seen, 0); /* who asks is told by on_eof */
     assert_true(str_eq(buf_str(&b.received), STR("last")));
     assert_int_equal(b.errors, 0);
+    peer_free(&b);
+}
+
+static void a_close_is_told_without_being_asked_to_read(void **state)
+{
+    struct peer a, b;
+
+    (void)state;
+    make_pair(&a, &b);
+    send_text(&a, "unread");
+    settle();
+    assert_false(io_peer_has_closed(b.io));
+    io_shutdown(a.io);
+    TURN_UNTIL(b.closes_seen > 0);
+    assert_true(io_peer_has_closed(b.io));
+    assert_int_equal(buf_len(&b.received), 0);
+    send_text(&b, "answer");
+    io_recv(a.io);
+    TURN_UNTIL(buf_len(&a.received) == 6);
+    io_recv(b.io);
+    TURN_UNTIL(b.eofs == 1);
+    assert_true(str_eq(buf_str(&b.received), STR("unread")));
+    assert_int_equal(b.closes_seen, 1);
+    assert_int_equal(b.errors, 0);
+    peer_free(&a);
     peer_free(&b);
 }
 
@@ -537,6 +572,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IO_TEST(nothing_is_read_unless_asked),
         IO_TEST(the_end_is_seen_after_the_last_byte),
+        IO_TEST(a_close_is_told_without_being_asked_to_read),
         IO_TEST(half_close_leaves_the_other_direction_open),
         IO_TEST(a_slow_reader_gets_every_byte_and_the_writer_is_told),
         IO_TEST(short_and_interrupted_sends_lose_nothing),
