@@ -268,7 +268,8 @@ static bool door_authenticate(struct api_request *r, enum permission permission)
 {
     switch (
         auth_check(r->api->config.auth, &r->stream->request, permission, r->peer, &r->principal)) {
-    case AUTH_OK:
+    case AUTH_OK: /* a reload may free the name before the reply */
+        r->principal = pool_str(&r->pool, r->principal);
         return true;
     case AUTH_DENIED:
         door_refuse(r, 403, "this user may not do that");
