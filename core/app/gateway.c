@@ -380,6 +380,8 @@ int gateway_run(struct gateway *gateway, bool takeover)
     gateway_start(gateway);
     loop_run(gateway->control);
     for (unsigned i = 0; i < gateway->workers_count; i++)
+        loop_stop(gateway->loops[i]);
+    for (unsigned i = 0; i < gateway->workers_count; i++)
         loop_join(gateway->loops[i]);
     return gateway->exit_status;
 }
@@ -388,6 +390,8 @@ void gateway_free(struct gateway *gateway)
 {
     if (!gateway)
         return;
+    for (unsigned i = 0; gateway->workers && i < gateway->workers_count; i++)
+        worker_free(gateway->workers[i]);
     handover_free(gateway->handover);
     if (gateway->signal_watch)
         loop_unwatch(gateway->signal_watch);

@@ -54,7 +54,8 @@ struct gateway {
     struct loop_watch *signal_watch;
     struct timer start_timer; /* gives up waiting for providers to be in step */
     struct timer drain_timer;
-    unsigned pending; /* answers that the phase under way still waits for */
+    unsigned draining; /* workers; 0 once their time is over */
+    unsigned pending;  /* answers that stopping still waits for */
 
     struct reload *reload;  /* under way, or NULL */
     bool is_reload_wanted;  /* once more afterwards */

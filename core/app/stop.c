@@ -87,7 +87,7 @@ static void on_worker_drained(void *arg)
 {
     struct gateway *gateway = arg;
 
-    if (gateway->pending > 0 && --gateway->pending == 0)
+    if (gateway->draining > 0 && --gateway->draining == 0)
         workers_done(gateway);
 }
 
@@ -97,7 +97,7 @@ static void on_drain_due(void *arg)
 
     log_warn("app", "%" PRId64 " ms to drain have passed; cutting what is left",
              gateway->settings->timeouts.drain_ms);
-    gateway->pending = 0;
+    gateway->draining = 0;
     workers_done(gateway);
 }
 
@@ -112,7 +112,7 @@ void gateway_stop(struct gateway *gateway)
     timer_cancel(&gateway->start_timer);
     timer_init(&gateway->drain_timer, gateway->control, on_drain_due, gateway);
     timer_set(&gateway->drain_timer, gateway->settings->timeouts.drain_ms);
-    gateway->pending = gateway->workers_count;
+    gateway->draining = gateway->workers_count;
     api_stop(gateway->api);
     sockets_close(gateway);
     for (unsigned i = 0; i < gateway->workers_count; i++)

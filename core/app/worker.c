@@ -73,17 +73,21 @@ static void on_access(void *arg, const struct proxy_record *record)
         worker->config.access(worker->config.access_arg, record);
 }
 
-static void worker_free(struct worker *worker)
+/* Cuts what is left: the worker serves no more. */
+static void worker_end(struct worker *worker)
 {
-    if (worker->server)
-        server_free(worker->server);
-    if (worker->metrics_server)
-        server_free(worker->metrics_server);
-    if (worker->proxy)
-        proxy_free(worker->proxy);
-    if (worker->client)
-        client_free(worker->client);
+    server_free(TAKE_PTR(worker->server));
+    server_free(TAKE_PTR(worker->metrics_server));
+    proxy_free(TAKE_PTR(worker->proxy));
+    client_free(TAKE_PTR(worker->client));
     timer_cancel(&worker->stats_timer);
+}
+
+void worker_free(struct worker *worker)
+{
+    if (!worker)
+        return;
+    worker_end(worker);
     tls_context_unref(worker->config.server.tls);
     pthread_mutex_destroy(&worker->stats_lock);
     mem_free(worker);
@@ -251,11 +255,9 @@ void worker_drain(struct worker *worker, struct loop *control, void (*on_drained
 static void run_stop(struct loop_msg *msg)
 {
     struct order *order = CONTAINER_OF(msg, struct order, msg);
-    struct loop *loop = order->worker->loop;
 
-    worker_free(order->worker);
+    worker_end(order->worker);
     mem_free(order);
-    loop_stop(loop);
 }
 
 void worker_stop(struct worker *worker)

@@ -47,8 +47,12 @@ void worker_set_tls(struct worker *worker, struct tls_context *tls);
 /* Stops accepting and lets connections finish; on_drained runs on `control`. */
 void worker_drain(struct worker *worker, struct loop *control, void (*on_drained)(void *arg),
                   void *arg);
-/* Cuts what is left, ends the loop and frees everything but the loop itself. */
+/* Cuts what is left. The loop goes on: replies to clients who have left, the ends of log streams
+ * and the like still come to it. */
 void worker_stop(struct worker *worker);
+
+/* When its loop does not run, or no more. NULL is allowed. */
+void worker_free(struct worker *worker);
 
 /* Figures as of at most a second ago; any thread. */
 void worker_stats(struct worker *worker, struct worker_stats *ret);
