@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("FNGATE_BUILD", ROOT / "build")).resolve()
+
+
+# What no gateway, supervisor or watchdog may say, whatever a test does to it.
+FAULTS = re.compile(r".*(?:ERROR: (?:Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:"
+                    r"|assertion failed).*")
 
 
 def free_port():
@@ -209,16 +215,29 @@ class Gateway:
             self.process.kill()
             self.process.wait()
 
+    def faults(self):
+        """Lines of sanitizers and assertions in whatever was written to files."""
+        lines = []
+        for path in self.folder.rglob("*"):
+            if path.is_file() and path.suffix != ".db":
+                lines += FAULTS.findall(path.read_text(errors="replace"))
+        return lines
+
     def clean_up(self):
+        """Ends what still runs; returns what was wrong with that, or in the logs."""
+        wrong = []
         try:
-            self.stop()
+            if self.process and self.process.poll() is None and self.stop() != 0:
+                wrong.append(f"the gateway ended with {self.process.returncode} after SIGTERM")
         except subprocess.TimeoutExpired:
             self.kill()
+            wrong.append("the gateway did not end after SIGTERM")
         for pid in self.supervisor_pids() + self.function_pids():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+        return wrong + self.faults()
 
 
 @pytest.fixture
@@ -234,10 +253,12 @@ def make_gateway():
         return gateway
 
     yield make
+    wrong = []
     for gateway in made:
-        gateway.clean_up()
+        wrong += gateway.clean_up()
         print(f"---- log of the gateway in {gateway.folder}\n{gateway.log()[-6000:]}")
         subprocess.run(["rm", "-rf", gateway.folder], check=False)
+    assert not wrong, wrong
 
 
 @pytest.fixture

@@ -422,7 +422,7 @@ def test_big_bodies_both_ways_cost_no_memory(serve, tmp_path, tls, chunked):
     assert reader.crc == expected and reader.tail == b"%08x" % expected
     grown = peak_kib(pid) - before
     print(f"peak memory grew by {grown} KiB over {BIG >> 20} MiB each way")
-    if "asan" not in os.environ.get("FNGATE_BUILD", ""):
+    if not re.search("asan|tsan", os.environ.get("FNGATE_BUILD", "")):  # they keep freed memory for a while
         assert grown <= 1024
 
 
