@@ -335,5 +335,11 @@ json_t *plan_warnings(const struct provider *p, const json_t *spec, const char *
     if (wire_int(spec, "flags") & FNG_FUNCTION_READ_ONLY_ROOT)
         warn(warnings, ret_field, "readOnlyRootFilesystem",
              text_copy("readOnlyRootFilesystem is ignored: processes share the host's files"));
+    if (json_array_size(json_object_get(spec, "secrets")) > 0 && p->user.len > 0 &&
+        (!p->can_mount || p->secrets_mount.len == 0))
+        warn(warnings, ret_field, "secrets",
+             text_format("the secrets cannot be read by user '%s': this host allows no private "
+                         "mounts, and the state folder is closed to others",
+                         p->user.ptr));
     return warnings;
 }
