@@ -56,7 +56,7 @@ void access_log_json(void *arg, const struct proxy_record *record)
                      ",\"cold\":%s,\"parked_ms\":%.3f,\"first_byte_ms\":%.3f,\"total_ms\":%.3f}\n",
                      s->bytes_in, s->bytes_out, record->attempts,
                      record->is_cold ? "true" : "false",
-                     record->is_cold ? ms_between(record->routed_ns, record->connected_ns) : 0,
+                     ms_between(record->parked_ns, record->routed_ns),
                      ms_between(record->head_ns, record->first_byte_ns),
                      ms_between(record->head_ns, record->end_ns));
     write_record(&out);

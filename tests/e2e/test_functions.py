@@ -193,3 +193,22 @@ def test_metrics_have_the_openfaas_names(gateway):
     assert 'gateway_service_count{function_name="echo.openfaas-fn"} 1' in text
     assert "nope" not in text
     assert gateway.request("GET", "/metrics").status in (401, 404)
+
+
+def test_the_access_log_says_who_answered_after_how_long(make_gateway):
+    gateway = make_gateway("log:\n  access: json\n").start()
+    gateway.deploy("echo")
+    gateway.wait_available("echo")
+    gateway.scale("echo", 0)
+    gateway.wait_available("echo", 0)
+    gateway.call("echo", b"cold")
+    gateway.call("echo", b"warm")
+    gateway.call("nope")
+
+    def records():
+        lines = [json.loads(line) for line in gateway.log().splitlines() if line.startswith("{")]
+        return lines if len(lines) == 3 else None
+    cold, warm, unknown = wait_for(records, 10, "three access records")
+    assert cold["cold"] and 0 < cold["parked_ms"] <= cold["total_ms"]
+    assert not warm["cold"] and warm["parked_ms"] == 0 and warm["layer"] == "function" and warm["bytes_in"] == 4
+    assert unknown["status"] == 404 and unknown["fault"] == "unknown-function" and unknown["layer"] == "gateway"
