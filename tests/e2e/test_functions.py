@@ -1,11 +1,13 @@
 """Functions through the API and the proxy: life, scale, logs, secrets, faults."""
 import concurrent.futures
 import json
+import os
+import signal
 import socket
 
 import pytest
 
-from conftest import wait_for
+from conftest import free_port, wait_for
 
 
 def test_a_deploy_that_returned_is_listed_described_and_invocable_at_once(gateway):
@@ -212,3 +214,15 @@ def test_the_access_log_says_who_answered_after_how_long(make_gateway):
     assert cold["cold"] and 0 < cold["parked_ms"] <= cold["total_ms"]
     assert not warm["cold"] and warm["parked_ms"] == 0 and warm["layer"] == "function" and warm["bytes_in"] == 4
     assert unknown["status"] == 404 and unknown["fault"] == "unknown-function" and unknown["layer"] == "gateway"
+
+
+def test_what_a_killed_watchdog_left_running_is_ended_before_the_restart(gateway):
+    port = free_port()
+    server = f"/usr/bin/python3 -m http.server {port} --bind 127.0.0.1"
+    gateway.deploy("web", server, envVars={"mode": "http", "upstream_url": f"http://127.0.0.1:{port}"})
+    gateway.wait_available("web")
+    before = gateway.function_pids()
+    leader = next(pid for pid in before if os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "fwatchdog")
+    os.kill(leader, signal.SIGKILL)
+    wait_for(lambda: not set(before) & set(gateway.function_pids()), 20, "the former processes to be gone")
+    wait_for(lambda: gateway.call("web", method="GET").status == 200, 20, "the function to answer again")

@@ -114,11 +114,24 @@ static void find_unwritten(struct replica *r, const struct scan *scan)
     }
 }
 
-static void abandon(struct replica *r, const struct scan *scan)
+static void kill_marked(const struct replica *r, const struct scan *scan)
 {
     for (size_t i = 0; i < scan->count; i++)
         if (scan->items[i].id == r->id)
             kill(scan->items[i].pid, SIGKILL);
+}
+
+void adopt_kill_leftovers(const struct replica *r)
+{
+    struct scan scan = scan_marked(r->sup);
+
+    kill_marked(r, &scan);
+    free(scan.items);
+}
+
+static void abandon(struct replica *r, const struct scan *scan)
+{
+    kill_marked(r, scan);
     supervisor_close(r->sup, &r->pidfd);
     r->pid = 0;
     r->start_ticks = 0;

@@ -303,6 +303,7 @@ void replica_on_due(struct replica *r)
         kill(-r->pid, SIGKILL);
         return;
     }
+    adopt_kill_leftovers(r); /* they may hold the port that the new one needs */
     r->restarts++;
     run(r);
     journal_update(r);

@@ -114,6 +114,8 @@ bool spawn_can_mount(void);
 /* adopt.c: processes of a former supervisor. */
 /* Takes over what the journal remembers and still runs; kills marked processes that nobody owns. */
 void adopt_all(struct supervisor *sup, bool is_same_boot);
+/* Ends what a replica's former process has left running in groups of its own. */
+void adopt_kill_leftovers(const struct replica *r);
 /* Kills marked processes of this run folder whose replica is unknown, and removes their control
  * groups; tries again a little later while these are in use. */
 void adopt_sweep(struct supervisor *sup);
