@@ -162,8 +162,9 @@ static bool send_frame(const struct conn *c, unsigned op, const char *data, size
     return send_all(c->fd, frame, len + 2);
 }
 
-/* One message: false when the connection is to be closed. */
-static bool turn_frame(struct conn *c)
+/* One message: false when the connection is to be closed. Who is closing waits for the other side's
+ * close and answers nothing. */
+static bool turn_frame(struct conn *c, bool is_closing)
 {
     unsigned char head[6];
     char data[WS_MAX];
@@ -177,10 +178,11 @@ static bool turn_frame(struct conn *c)
     for (size_t i = 0; i < len; i++)
         data[i] = (char)(data[i] ^ head[2 + i % 4]);
     if ((head[0] & 0x0f) == WS_CLOSE) {
-        send_frame(c, WS_CLOSE, data, len);
+        if (!is_closing)
+            send_frame(c, WS_CLOSE, data, len);
         return false;
     }
-    return send_frame(c, (head[0] & 0x0f) == WS_PING ? WS_PONG : WS_TEXT, data, len);
+    return is_closing || send_frame(c, (head[0] & 0x0f) == WS_PING ? WS_PONG : WS_TEXT, data, len);
 }
 
 static void serve_websocket(struct conn *c, const char *head)
@@ -194,9 +196,11 @@ static void serve_websocket(struct conn *c, const char *head)
             return;
         if (fds[1].revents) {
             send_frame(c, WS_CLOSE, "\x03\xe9", 2);
+            while (turn_frame(c, true))
+                ;
             return;
         }
-        if (!turn_frame(c))
+        if (!turn_frame(c, false))
             return;
     }
 }

@@ -20,6 +20,7 @@ Failure = collections.namedtuple("Failure", "started ended call cause")
 BODY_MAX = 100 * 1024
 KEPT_S = 5  # connections that were idle for longer are not used again
 PATIENCE_S = 60
+WS_TEXT, WS_CLOSE = 1, 8
 
 
 class Wrong(Exception):
@@ -198,20 +199,32 @@ class Load:
         self.websockets += 1
         self.reader, self.writer = reader, writer
 
+    def send_frame(self, op, data):
+        mask = os.urandom(4)
+        masked = bytes(c ^ mask[i % 4] for i, c in enumerate(data))
+        self.writer.write(bytes([0x80 | op, 0x80 | len(data)]) + mask + masked)
+
+    async def read_frame(self):
+        head = await asyncio.wait_for(self.reader.readexactly(2), PATIENCE_S)
+        return head[0] & 0x0f, await self.reader.readexactly(head[1])
+
     async def echo_frames(self):
+        """Until the other side closes, which is answered, or the load ends."""
         try:
-            while True:
-                text = b"" if self.stop.is_set() else b"frame %d" % self.frames
-                mask = os.urandom(4)
-                masked = bytes(c ^ mask[i % 4] for i, c in enumerate(text))
-                self.writer.write(bytes([0x81 if text else 0x88, 0x80 | len(text)]) + mask + masked)
-                head = await asyncio.wait_for(self.reader.readexactly(2), PATIENCE_S)
-                data = await self.reader.readexactly(head[1])
-                if head[0] & 0x0f == 8:
+            while not self.stop.is_set():
+                text = b"frame %d" % self.frames
+                self.send_frame(WS_TEXT, text)
+                op, data = await self.read_frame()
+                if op == WS_CLOSE:
+                    self.send_frame(WS_CLOSE, data)
+                    await self.reader.read()
                     return
                 if data != text:
                     raise Wrong(f"a frame came back as {data!r}")
                 self.frames += 1
                 await asyncio.sleep(0.02)
+            self.send_frame(WS_CLOSE, b"")
+            while (await self.read_frame())[0] != WS_CLOSE:
+                pass
         finally:
             self.writer.close()

@@ -22,9 +22,9 @@ VICTIMS = ("gateway", "supervisor", "both")
 
 
 def kill_supervisor(gateway):
-    pids = gateway.supervisor_pids()
-    assert len(pids) == 1, pids
-    os.kill(pids[0], signal.SIGKILL)
+    """While one starts there are two: the first waits until the second serves."""
+    wait_for(lambda: len(gateway.supervisor_pids()) == 1, 20, "one supervisor")
+    os.kill(gateway.supervisor_pids()[0], signal.SIGKILL)
 
 
 def logged_ticks(gateway, replica):
