@@ -368,6 +368,7 @@ void catalog_set_reason(struct catalog_fn *fn, struct str reason)
 {
     mem_free(fn->reason);
     fn->reason = reason.len ? str_dup(reason) : NULL;
+    fn->is_wake_reason = false;
     route_fn_set_reason(fn->catalog->config.routes, fn->route, reason);
 }
 

@@ -19,6 +19,7 @@ struct catalog_fn {
     struct route_fn *route;
     unsigned ready, starting, draining;   /* endpoints */
     char *reason;                         /* why it is not as desired; NULL: it is */
+    bool is_wake_reason;                  /* it comes from a start that failed, not from a delta */
     char **warnings;                      /* what the backend cannot honour: its own words first */
     size_t warnings_count, warnings_said; /* all; those that the provider has sent */
     /* Newest generations: of what is deployed, of its updates and removals, of its scalings. They

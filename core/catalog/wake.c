@@ -12,7 +12,7 @@ static bool is_wanted(const struct catalog_fn *fn)
     struct route_fn_stats stats;
 
     /* Once replicas are wanted the provider starts them, whatever it takes. */
-    if (fn_spec_get(fn->spec)->replicas > 0)
+    if (fn_spec_get(fn->spec)->replicas > 0 || !route_fn_policy(fn->route)->can_wake)
         return false;
     route_fn_stats(fn->route, &stats);
     return stats.parked > 0;
@@ -53,6 +53,7 @@ static void wake_failed(struct catalog_fn *fn, const struct plugin_result *resul
     log_warn("catalog", "%.*s.%.*s cannot be started: %.*s", STR_ARG(catalog_fn_name(fn)),
              STR_ARG(catalog_fn_ns(fn)), STR_ARG(result->text));
     catalog_set_reason(fn, result->text);
+    fn->is_wake_reason = true;
     if (result->error == FNG_E_UNSUPPORTED)
         return;
     for (unsigned i = 0; i < fn->wakes_failed && delay_ms < AGAIN_MAX_MS; i++)
@@ -72,7 +73,8 @@ static void on_woken(void *arg, const struct plugin_result *result)
         fn->is_waking = false;
     if (fn && result->error == FNG_OK) {
         fn->wakes_failed = 0;
-        catalog_set_reason(fn, STR_NONE);
+        if (fn->is_wake_reason)
+            catalog_set_reason(fn, STR_NONE);
         wish_show_replicas(wish, fn);
         wake_if_parked(fn); /* somebody scaled it to zero meanwhile */
     } else if (fn && fn_spec_get(fn->spec)->replicas == 0) {

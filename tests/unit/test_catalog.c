@@ -409,6 +409,24 @@ static void a_start_is_tried_again_while_requests_wait(void **state)
     request_end(world, fn->route, &second);
 }
 
+static void what_the_provider_says_of_a_start_stays_when_it_has_begun(void **state)
+{
+    struct world *world = *state;
+    struct catalog_fn *fn = deploy_at_zero(world);
+    struct request request;
+    struct fn_spec *spec;
+
+    request_park(world, fn, &request);
+    answer(&world->provider, OP_ACTIVATE, FNG_E_UNAVAILABLE);
+    advance(world, 1000);
+    spec = fn_spec_with(fn->spec, 1, call_of(&world->provider, OP_ACTIVATE)->generation);
+    world->sink.fn_upsert(world->sink.arg, &world->provider, spec, STR("it pulls"), NULL, 0);
+    fn_spec_unref(spec);
+    answer(&world->provider, OP_ACTIVATE, FNG_OK);
+    assert_string_equal(fn->reason, "it pulls");
+    request_end(world, fn->route, &request);
+}
+
 static void a_start_is_not_tried_again_when_nobody_waits(void **state)
 {
     struct world *world = *state;
@@ -575,6 +593,7 @@ int main(void)
         TEST(the_words_of_the_provider_come_first_and_are_not_repeated),
         TEST(a_strict_configuration_refuses_it_and_names_the_field),
         TEST(a_start_is_tried_again_while_requests_wait),
+        TEST(what_the_provider_says_of_a_start_stays_when_it_has_begun),
         TEST(a_start_is_not_tried_again_when_nobody_waits),
         TEST(a_provider_says_when_it_wants_to_be_asked_again),
         TEST(a_function_that_is_removed_is_not_started_again),
