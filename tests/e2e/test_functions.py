@@ -100,6 +100,21 @@ def test_a_command_that_is_no_program_is_refused_with_its_name(gateway):
     assert reply.status == 400 and "/no/such/program" in reply.text and "envProcess" in reply.text
 
 
+def test_a_client_that_leaves_while_its_call_waits_for_a_replica_is_noticed(gateway):
+    """Its body stays unread until a replica is there, so only the close itself tells."""
+    gateway.deploy("never", "sleep 1000", envVars={"mode": "http", "upstream_url": "http://127.0.0.1:1"})
+
+    def waiting(number):
+        line = b'inflight{function_name="never.openfaas-fn"} %d' % number
+        wait_for(lambda: line in gateway.request("GET", "/metrics", port=gateway.metrics_port).body, 20,
+                 f"{number} calls to wait")
+    for body in (b"", b"part", b"the whole"):
+        with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+            client.sendall(b"POST /function/never HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" + body)
+            waiting(1)
+        waiting(0)
+
+
 def test_a_function_that_crashes_at_its_start_says_why(gateway):
     gateway.deploy("broken", "sh -c 'echo no database >&2; exit 3'", annotations={"com.openfaas.timeout": "5s"},
                    envVars={"mode": "http", "upstream_url": "http://127.0.0.1:1"})
