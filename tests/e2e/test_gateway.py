@@ -120,6 +120,29 @@ def test_sigterm_finishes_accepted_requests_and_exits_0(gateway):
     assert gateway.process.wait(30) == 0
 
 
+def test_what_does_not_end_in_time_is_cut_and_the_gateway_exits_0(make_gateway):
+    gateway = make_gateway("timeouts:\n  drain: 200ms\n").start()
+    gateway.deploy("slow", "sh -c 'sleep 1000'")
+    gateway.deploy("never", "sleep 1000", envVars={"mode": "http", "upstream_url": "http://127.0.0.1:1"})
+    gateway.wait_available("slow")
+    head = f" HTTP/1.1\r\nHost: x\r\nAuthorization: {gateway.auth_header()}\r\n"
+    clients = []
+    for request in ("GET /function/slow", "GET /function/never", "GET /system/logs?name=slow&follow=1&tail=-1"):
+        clients.append(socket.create_connection(("127.0.0.1", gateway.port), 20))
+        clients[-1].sendall(f"{request}{head}\r\n".encode())
+    for request in ("POST /function/slow", "POST /function/never", "POST /system/functions"):
+        clients.append(socket.create_connection(("127.0.0.1", gateway.port), 20))
+        clients[-1].sendall(f"{request}{head}Content-Length: 9\r\n\r\npart".encode())
+    for name in ("slow", "never"):
+        line = b'inflight{function_name="%s.openfaas-fn"} 2' % name.encode()
+        wait_for(lambda: line in gateway.request("GET", "/metrics", port=gateway.metrics_port).body, 10,
+                 f"two calls of {name} to be in flight")
+    assert gateway.stop() == 0
+    assert "cutting what is left" in gateway.log()
+    for client in clients:
+        client.close()
+
+
 def test_functions_counts_and_namespaces_survive_a_restart(gateway):
     gateway.deploy("echo")
     gateway.wait_available("echo")
