@@ -291,6 +291,7 @@ def test_log_level_and_access_log_change(make_gateway, upstream):
     one, two = upstream("one"), upstream("two")
     gateway = make_gateway(config(static({"a": one}))).start()
     assert gateway.call("a", path="/first").status == 200
+    wait_for(lambda: gateway.status("a").get("invocationCount") == 1, 10, "the end of the first call")
     reload(gateway, config(static({"a": one}), extra="log:\n  format: json\n  access: json\n"))
     assert gateway.call("a", path="/second").status == 200
     wait_for(lambda: '"target":"/function/a/second"' in gateway.log(), 10, "the access record")
