@@ -400,16 +400,16 @@ void gateway_free(struct gateway *gateway)
     sockets_close(gateway);
     if (gateway->predecessor >= 0)
         close(gateway->predecessor);
-    scale_free(gateway->scale);
-    if (gateway->api)
-        api_free(gateway->api);
-    catalog_free(gateway->catalog);
     for (size_t i = 0; gateway->providers && i < gateway->settings->providers_count; i++)
         if (gateway->providers[i] && instance_state(gateway->providers[i]) == INSTANCE_CONFIGURED)
             instance_free(gateway->providers[i]);
     if (gateway->store && instance_state(gateway->store) == INSTANCE_CONFIGURED)
         instance_free(gateway->store);
-    plugins_free(gateway->plugins);
+    plugins_free(gateway->plugins); /* answers what it refused last: before those who asked */
+    scale_free(gateway->scale);
+    if (gateway->api)
+        api_free(gateway->api);
+    catalog_free(gateway->catalog);
     route_table_free(gateway->routes);
     for (unsigned i = 0; i < gateway->workers_count; i++)
         loop_free(gateway->loops[i]);
