@@ -85,7 +85,7 @@ struct fng_host {
      * snapshot_begin .. snapshot_commit brackets a complete view: functions of this instance that
      * were not upserted in between are removed at the commit. Nothing is removed before the first
      * commit. snapshot_commit also says that the view is now in step with the backend ("synced").
-     * snapshot_abort drops what came since begin.
+     * snapshot_abort gives the view up: nothing is removed, what was upserted meanwhile stays.
      *
      * fn_upsert: a function and its state. FNG_E_CONFLICT when the gateway knows a newer generation
      *   already, or another provider owns the name; FNG_E_INVALID names a bad field.
