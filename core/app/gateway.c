@@ -156,6 +156,10 @@ struct gateway *gateway_new(struct settings *settings, const char *file, struct 
     gateway->settings = settings;
     gateway->file = file ? str_dup(str_from(file)) : NULL;
     gateway->default_ns = str_dup(settings->default_namespace);
+    gateway->trusted_count = settings->proxy.trusted.count;
+    gateway->trusted = xcalloc(gateway->trusted_count + 1, sizeof(*gateway->trusted));
+    for (size_t i = 0; i < gateway->trusted_count; i++)
+        (void)settings_parse_ip(settings->proxy.trusted.items[i], &gateway->trusted[i], NULL);
     gateway->why_not_ready = "starting";
     gateway->signal_fd = gateway->predecessor = -1;
     make_loops(gateway);
@@ -238,6 +242,8 @@ struct worker_config gateway_worker_config(struct gateway *gateway, unsigned ind
     config.proxy.parked_max = (unsigned)settings->limits.parked_per_function;
     config.proxy.buffer_max = settings->limits.buffer_bytes;
     config.proxy.default_ns = str_from(gateway->default_ns);
+    config.proxy.trusted = gateway->trusted;
+    config.proxy.trusted_count = gateway->trusted_count;
     config.proxy.forwarded_for_port = settings->proxy.forwarded_for_port;
     if (str_eq(settings->log.access, STR("text")))
         config.access = access_log_text;
@@ -422,6 +428,7 @@ void gateway_free(struct gateway *gateway)
     mem_free(gateway->providers);
     mem_free(gateway->file);
     mem_free(gateway->default_ns);
+    mem_free(gateway->trusted);
     mem_free(gateway->store_text);
     settings_free(gateway->settings);
     mem_free(gateway);

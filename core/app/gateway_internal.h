@@ -22,8 +22,10 @@ struct listening {
 
 struct gateway {
     struct settings *settings;
-    char *file;       /* NULL: embedded defaults */
-    char *default_ns; /* settings come and go, this stays */
+    char *file;           /* NULL: embedded defaults */
+    char *default_ns;     /* settings come and go, this stays */
+    struct addr *trusted; /* proxy.trusted */
+    size_t trusted_count;
     char *store_text; /* what the file said of the store at the start, to tell a change */
     enum gateway_phase phase;
     int exit_status;

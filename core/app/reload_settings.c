@@ -45,6 +45,31 @@ static void keep_flag(int32_t *value, int32_t running, const char *key)
     *value = running;
 }
 
+static bool lists_differ(const struct conf_str_list *a, const struct conf_str_list *b)
+{
+    if (a->count != b->count)
+        return true;
+    for (size_t i = 0; i < a->count; i++)
+        if (!str_eq(a->items[i], b->items[i]))
+            return true;
+    return false;
+}
+
+/* The running list itself lives in the gateway; here the fresh settings only have to say the same.
+ */
+static void keep_trusted(struct settings *fresh, const struct settings *running)
+{
+    struct conf_str_list *list = &fresh->proxy.trusted;
+
+    if (!lists_differ(list, &running->proxy.trusted))
+        return;
+    say_fixed("proxy.trusted");
+    list->count = running->proxy.trusted.count;
+    list->items = pool_zalloc(&fresh->pool, (list->count + 1) * sizeof(*list->items));
+    for (size_t i = 0; i < list->count; i++)
+        list->items[i] = pool_str(&fresh->pool, running->proxy.trusted.items[i]);
+}
+
 static void keep_tls(struct settings *fresh, const struct settings *running)
 {
     if ((fresh->tls.certificate.len > 0) == (running->tls.certificate.len > 0))
@@ -77,6 +102,7 @@ void reload_keep_fixed(struct gateway *gateway, struct settings *fresh)
     keep_size(&fresh->limits.buffer_bytes, running->limits.buffer_bytes, "limits.buffer_bytes");
     keep_flag(&fresh->proxy.forwarded_for_port, running->proxy.forwarded_for_port,
               "proxy.forwarded_for_port");
+    keep_trusted(fresh, running);
     keep_tls(fresh, running);
     keep_store(gateway, fresh);
 }

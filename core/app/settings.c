@@ -1,8 +1,6 @@
 /* Settings: section tables, defaults, cross-checks. */
 #include "app/settings.h"
 
-#include "loop/addr.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -296,6 +294,11 @@ static const struct conf_key scale_keys[] = {
 };
 
 static const struct conf_key proxy_keys[] = {
+    {.name = "trusted",
+     .type = CONF_STRS,
+     .max = 64,
+     .offset = AT(proxy.trusted),
+     .help = "IP addresses of proxies in front: their X-Forwarded-* fields are kept and added to."},
     {.name = "forwarded_for_port",
      .type = CONF_BOOL,
      .default_value = "false",
@@ -481,8 +484,30 @@ static void check_word(const struct settings *settings, struct str value, const 
     conf_error(report, settings->doc, 0, who, "'%.*s' is none of %s", STR_ARG(value), words);
 }
 
+int settings_parse_ip(struct str text, struct addr *ret, struct err *err)
+{
+    bool is_v6 = str_find(text, ':') >= 0;
+    AUTO_FREE char *full =
+        xasprintf(is_v6 ? "[%.*s]:0" : "%.*s:0", (int)text.len, text.ptr ? text.ptr : "");
+
+    if (addr_parse(str_from(full), ret, NULL) < 0 || text.len == 0)
+        return err_set(err, -EINVAL, "'%.*s' is no IP address", STR_ARG(text));
+    return 0;
+}
+
+static void check_trusted(const struct settings *settings, struct conf_report *report)
+{
+    struct addr addr;
+    struct err err;
+
+    for (size_t i = 0; i < settings->proxy.trusted.count; i++)
+        if (settings_parse_ip(settings->proxy.trusted.items[i], &addr, &err) < 0)
+            conf_error(report, settings->doc, 0, "proxy.trusted", "%s", err.text);
+}
+
 static void check(const struct settings *settings, struct conf_report *report)
 {
+    check_trusted(settings, report);
     check_addresses(settings, &settings->listen, "listen", report);
     check_addresses(settings, &settings->metrics.listen, "metrics.listen", report);
     check_word(settings, settings->log.level, "log.level", "error|warn|info|debug", report);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "conf/conf.h"
+#include "loop/addr.h"
 
 /* One `providers:` entry, or the `store:`. */
 struct plugin_settings {
@@ -62,6 +63,7 @@ struct settings {
     } scale;
     struct {
         int32_t forwarded_for_port;
+        struct conf_str_list trusted; /* IP addresses */
     } proxy;
 
     struct plugin_settings store;
@@ -81,6 +83,9 @@ void settings_set_flags(const struct settings_flags *flags);
  * complaints. */
 struct settings *settings_read(const char *file, struct conf_report *report);
 void settings_free(struct settings *settings);
+
+/* An IP address without a port, as `proxy.trusted` has them. */
+int settings_parse_ip(struct str text, struct addr *ret, struct err *err);
 
 /* Level and format of the log. */
 void settings_apply_log(const struct settings *settings);

@@ -29,6 +29,7 @@ def test_check_accepts_the_documented_configuration():
     ("version: 1\ntimeouts:\n  request: fast\n", r":3: timeouts: 'request' must be a duration"),
     ("version: 1\nlog:\n  level: loud\n", r"log.level: 'loud' is none of error\|warn\|info\|debug"),
     ("version: 1\ntls:\n  certificate: x\n", r"`certificate` and `key` belong together"),
+    ("version: 1\nproxy:\n  trusted: [10.0.0.0/8]\n", r"proxy.trusted: '10.0.0.0/8' is no IP address"),
     ("version: 1\nstore:\n  plugin: no-such\n", r"no-such"),
     ("version: 1\nstore:\n  plugin: provider-static\n", r"is a provider, not a store"),
     ("version: 1\nproviders: []\n", r"at least one provider"),

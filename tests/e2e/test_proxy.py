@@ -105,6 +105,16 @@ def test_the_request_is_forwarded_raw_and_hop_by_hop_fields_are_not(serve):
     assert b"X-Kept: yes" in reply and b"X-Secret" not in reply and b"Keep-Alive" not in reply
 
 
+@pytest.mark.parametrize("trusted, expected", [("[]", "127.0.0.1"), ("[127.0.0.1, '::1']", "6.6.6.6, 127.0.0.1")])
+def test_forwarded_fields_are_kept_from_trusted_proxies_only(serve, trusted, expected):
+    seen = []
+    gateway = serve(answering(lambda head: seen.append(head) or answer()), extra=f"proxy:\n  trusted: {trusted}\n")
+    gateway.call("f", headers={"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https"})
+    got = fields(seen[0])
+    assert got["x-forwarded-for"] == expected
+    assert got["x-forwarded-proto"] == ("https" if "6.6.6.6" in expected else "http")
+
+
 def test_pipelined_requests_are_answered_in_order(serve):
     gateway = serve(answering(lambda head: answer(body=head.split(b" ")[1])))
     with connect(gateway) as client:
