@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { RECORD_VERSION = 1 };
+enum { RECORD_VERSION = 1, RETRY_AFTER_MS = 1000 };
 
 struct function *function_find_text(struct provider *p, const char *ns, const char *name)
 {
@@ -164,6 +164,15 @@ int functions_load(struct provider *p)
     return p->host->kv_list(p->host->instance, FNG_STR("fn/"), on_record, p);
 }
 
+/* An order that came to a gateway whose successor has read the functions already would be lost. */
+static int32_t check_owner(const struct provider *p)
+{
+    if (!p->is_replaced)
+        return FNG_OK;
+    return fng_unavailable(p->host, RETRY_AFTER_MS,
+                           "another gateway has taken the functions over; ask again");
+}
+
 /* ---- deploy and update ---- */
 
 static int32_t check_secrets(struct provider *p, const struct fng_function *f, const json_t *spec)
@@ -279,6 +288,8 @@ static int32_t set_function(struct provider *p, const struct fng_function *given
     memcpy(&f, given, given->size < sizeof(f) ? given->size : sizeof(f));
     spec = spec_make(&f);
     r = check_function(p, &f, spec);
+    if (r == FNG_OK)
+        r = check_owner(p);
     if (r != FNG_OK)
         return r;
     pthread_mutex_lock(&p->write_lock);
@@ -348,8 +359,10 @@ int32_t op_scale(void *self, struct fng_str ns, struct fng_str name, uint32_t re
 {
     struct provider *p = self;
     struct function *fn;
-    int32_t r = FNG_OK;
+    int32_t r = check_owner(p);
 
+    if (r != FNG_OK)
+        return r;
     if (replicas > p->replicas_max)
         return fng_invalid(p->host, "replicas", "at most %lld replicas are allowed",
                            (long long)p->replicas_max);
@@ -377,8 +390,10 @@ int32_t op_activate(void *self, struct fng_str ns, struct fng_str name, uint32_t
     struct provider *p = self;
     struct function *fn;
     bool is_changed = false, is_there;
-    int32_t r = FNG_OK;
+    int32_t r = check_owner(p);
 
+    if (r != FNG_OK)
+        return r;
     pthread_mutex_lock(&p->lock);
     fn = function_find(p, ns, name);
     is_there = fn != NULL;
@@ -403,8 +418,10 @@ int32_t op_remove(void *self, struct fng_str ns, struct fng_str name, uint64_t g
     struct provider *p = self;
     AUTO_FREE char *key = record_key(ns, name);
     struct function *fn;
-    int32_t r;
+    int32_t r = check_owner(p);
 
+    if (r != FNG_OK)
+        return r;
     pthread_mutex_lock(&p->write_lock);
     pthread_mutex_lock(&p->lock);
     fn = function_find(p, ns, name);

@@ -85,8 +85,8 @@ struct provider {
 
     struct wire link; /* of the watch thread; fd -1: not connected */
     int64_t link_seq;
-    json_t *link_events; /* came while a reply was waited for */
-    bool is_replaced;    /* another gateway owns the replicas now: hands off */
+    json_t *link_events;      /* came while a reply was waited for */
+    _Atomic bool is_replaced; /* another gateway owns the replicas now: hands off */
     atomic_bool can_memory, can_cpu, can_mount; /* as the supervisor says; read by all threads */
 };
 

@@ -150,12 +150,11 @@ static int32_t start(void *self)
     p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (p->wake_fd < 0)
         return fng_fail(p->host, FNG_E_INTERNAL, "eventfd: %s", strerror(errno));
-    r = functions_load(p);
-    if (r != FNG_OK)
-        return fng_fail(p->host, r, "the functions cannot be read from the store");
     if (link_open(p, &error) < 0)
         return fng_fail(p->host, FNG_E_UNAVAILABLE, "%s", error ? error : "no supervisor");
-    return FNG_OK;
+    /* Read now that a former gateway, if there is one, takes no more orders. */
+    r = functions_load(p);
+    return r == FNG_OK ? r : fng_fail(p->host, r, "the functions cannot be read from the store");
 }
 
 /* The supervisor and the replicas stay: the next gateway takes them over. */

@@ -153,3 +153,24 @@ def test_kills_during_deploys_and_scaling_leave_what_was_asked_for(gateway):
     gateway.wait_available("moving", 2)
     wait_for(lambda: len(gateway.replica_pids()) == 2, 40, "nothing but the two replicas to run")
     assert [f["name"] for f in gateway.api("GET", "/system/functions").json()] == ["moving"]
+
+
+def test_a_gateway_that_was_replaced_refuses_orders_that_its_successor_would_miss(make_gateway):
+    older, newer = make_gateway(), make_gateway()
+    older.start().deploy("echo")
+    older.wait_available("echo")
+    newer.state = older.state
+    newer.write_config()
+    newer.start()
+    wait_for(lambda: "another gateway has taken the functions over" in older.log(), 20, "the older one to notice")
+    spec = {"service": "echo", "image": "process", "envProcess": "wc -c"}
+    for method, path, body in (("PUT", "/system/functions", spec),
+                               ("POST", "/system/functions", {**spec, "service": "other"}),
+                               ("POST", "/system/scale-function/echo", {"serviceName": "echo", "replicas": 2}),
+                               ("DELETE", "/system/functions", {"functionName": "echo"})):
+        reply = older.api(method, path, body)
+        assert reply.status == 503 and "another gateway" in reply.text and reply.headers["Retry-After"], reply
+    assert newer.call("echo", b"x").body == b"x"
+    assert newer.stop() == 0
+    wait_for(lambda: older.api("PUT", "/system/functions", spec).status == 202, 20, "the older one to be in charge again")
+    wait_for(lambda: older.call("echo", b"12345").text.strip() == "5", 20, "its new version")
