@@ -231,6 +231,23 @@ static int send_all(struct provider *p)
     return r;
 }
 
+/* Before a connection that broke is given up: it may have said that another gateway is in charge
+ * now. Who misses that connects again and takes the functions back. */
+static void hear_last_words(struct provider *p)
+{
+    json_t *message;
+    int r;
+
+    if (p->link.fd < 0)
+        return;
+    do {
+        while ((r = wire_next(&p->link, &message)) > 0) {
+            is_event(p, message);
+            json_decref(message);
+        }
+    } while (r == 0 && wire_fill(&p->link) > 0);
+}
+
 json_t *link_call(struct provider *p, json_t *request, char **ret_error)
 {
     json_t *reply = NULL;
@@ -249,6 +266,7 @@ json_t *link_call(struct provider *p, json_t *request, char **ret_error)
     json_decref(request);
     if (r < 0) {
         *ret_error = text_format("the supervisor does not answer: %s", strerror(-r));
+        hear_last_words(p);
         link_close(p);
         return NULL;
     }
